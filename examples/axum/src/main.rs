@@ -1,0 +1,3 @@
+//! Metering an axum router.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.

@@ -1,0 +1,3 @@
+//! `hm-server`.
+
+fn main() {}
