@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::secret::PresentedKey;
 
 /// HMAC-SHA-256 of a key. Without the pepper it says nothing about the key; it is not shown all the same.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {

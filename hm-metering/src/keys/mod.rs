@@ -1,6 +1,7 @@
 //! Where keys are kept, and how a presented key becomes a [`Principal`].
 
 mod record;
+mod source;
 
 mod stored;
 mod verifier;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
+pub(crate) use source::{Credential, find_credential};
 pub use stored::StoredKeyVerifier;
 pub use verifier::{InvalidKey, KeyVerifier, Verdict, Verified};
 
