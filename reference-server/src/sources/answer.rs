@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use hm_metering::Timestamp;
 use serde::{Serialize, Serializer};
 
 /// The answer to one question.
@@ -40,7 +40,7 @@ pub struct Item {
     pub summary: Option<String>,
     /// When it was first published; for weather, when it was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub published_at: Option<DateTime<Utc>>,
+    pub published_at: Option<Timestamp>,
     /// What only sources of this kind know; in JSON beside the other fields.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
@@ -54,7 +54,7 @@ pub enum Details {
     /// An article of an encyclopaedia.
     Article {
         /// When it was last changed.
-        updated_at: Option<DateTime<Utc>>,
+        updated_at: Option<Timestamp>,
         /// Its length in words.
         words: Option<u64>,
     },
@@ -65,7 +65,7 @@ pub enum Details {
         /// Its subject classes, the main one first.
         categories: Vec<String>,
         /// When this version appeared.
-        updated_at: Option<DateTime<Utc>>,
+        updated_at: Option<Timestamp>,
         /// The paper itself.
         #[serde(skip_serializing_if = "Option::is_none")]
         pdf_url: Option<String>,

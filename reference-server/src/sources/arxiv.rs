@@ -31,15 +31,24 @@ impl Source for Arxiv {
     }
 
     fn reach(&self) -> Reach {
-        Reach::Live { time_limit: self.time_limit }
+        Reach::Live {
+            time_limit: self.time_limit,
+        }
     }
 
     async fn search(&self, ask: &Ask) -> Result<Vec<Item>, SourceError> {
         let expression = expression(ask.text()?).ok_or(QueryFault::NoWord)?;
         let limit = ask.limit().to_string();
-        let query = [("search_query", expression.as_str()), ("start", "0"), ("max_results", &limit)];
+        let query = [
+            ("search_query", expression.as_str()),
+            ("start", "0"),
+            ("max_results", &limit),
+        ];
         let document = self.site.get("api/query", &query, "application/atom+xml").await?;
-        atom::parse(&document, ask.limit_len())?.into_iter().map(item).collect()
+        atom::parse(&document, ask.limit_len())?
+            .into_iter()
+            .map(item)
+            .collect()
     }
 }
 
@@ -59,10 +68,24 @@ fn item(entry: Entry) -> Result<Item, SourceError> {
     if entry.id.contains("/api/errors") {
         return Err(SourceError::BadAnswer("an error in place of papers"));
     }
-    let title = text::plain(&entry.title, TITLE_CHARS_MAX).ok_or(SourceError::BadAnswer("a paper without a title"))?;
-    let page = entry.links.iter().find(|link| link.rel == "alternate").and_then(link_url);
-    let pdf = entry.links.iter().find(|link| link.media_type == "application/pdf").and_then(link_url);
-    let names = |names: Vec<String>| names.iter().filter_map(|name| text::plain(name, NAME_CHARS_MAX)).collect();
+    let title = text::plain(&entry.title, TITLE_CHARS_MAX)
+        .ok_or(SourceError::BadAnswer("a paper without a title"))?;
+    let page = entry
+        .links
+        .iter()
+        .find(|link| link.rel == "alternate")
+        .and_then(link_url);
+    let pdf = entry
+        .links
+        .iter()
+        .find(|link| link.media_type == "application/pdf")
+        .and_then(link_url);
+    let names = |names: Vec<String>| {
+        names
+            .iter()
+            .filter_map(|name| text::plain(name, NAME_CHARS_MAX))
+            .collect()
+    };
     Ok(Item {
         title,
         url: page.or_else(|| text::web_link(&entry.id)),
@@ -87,9 +110,18 @@ mod tests {
 
     #[test]
     fn every_word_is_looked_for_as_it_is() {
-        assert_eq!(expression("dark matter").unwrap(), r#"all:"dark" AND all:"matter""#);
-        assert_eq!(expression(r#"x" OR au:smith ANDNOT (y)"#).unwrap(), r#"all:"x" AND all:"OR" AND all:"au" AND all:"smith" AND all:"ANDNOT" AND all:"y""#);
-        assert_eq!(expression("schrödinger 方程").unwrap(), r#"all:"schrödinger" AND all:"方程""#);
+        assert_eq!(
+            expression("dark matter").unwrap(),
+            r#"all:"dark" AND all:"matter""#
+        );
+        assert_eq!(
+            expression(r#"x" OR au:smith ANDNOT (y)"#).unwrap(),
+            r#"all:"x" AND all:"OR" AND all:"au" AND all:"smith" AND all:"ANDNOT" AND all:"y""#
+        );
+        assert_eq!(
+            expression("schrödinger 方程").unwrap(),
+            r#"all:"schrödinger" AND all:"方程""#
+        );
         assert_eq!(expression(r#"" () : -"#), None);
     }
 }

@@ -128,9 +128,15 @@ mod tests {
     fn a_limit_outside_its_range_is_refused() {
         let today = NaiveDate::default();
         assert_eq!(Ask::parse(None, None, today).unwrap().limit(), LIMIT_DEFAULT);
-        assert_eq!(Ask::parse(None, Some(LIMIT_MAX), today).unwrap().limit(), LIMIT_MAX);
+        assert_eq!(
+            Ask::parse(None, Some(LIMIT_MAX), today).unwrap().limit(),
+            LIMIT_MAX
+        );
         for limit in [0, LIMIT_MAX + 1, u32::MAX] {
-            assert!(matches!(Ask::parse(None, Some(limit), today), Err(SourceError::InvalidLimit)));
+            assert!(matches!(
+                Ask::parse(None, Some(limit), today),
+                Err(SourceError::InvalidLimit)
+            ));
         }
     }
 }

@@ -4,7 +4,8 @@
 //! expanded; what is left are the five predefined entities and character references, which are no larger than what
 //! they are written as. Elements may be nested a few levels only, and lists within an entry are bounded.
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use hm_metering::Timestamp;
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
@@ -23,8 +24,8 @@ pub(super) struct Entry {
     pub(super) id: String,
     pub(super) title: String,
     pub(super) summary: String,
-    pub(super) published: Option<DateTime<Utc>>,
-    pub(super) updated: Option<DateTime<Utc>>,
+    pub(super) published: Option<Timestamp>,
+    pub(super) updated: Option<Timestamp>,
     pub(super) authors: Vec<String>,
     pub(super) categories: Vec<String>,
     pub(super) links: Vec<Link>,
@@ -200,14 +201,17 @@ fn push_bounded<T>(list: &mut Vec<T>, value: T) {
 /// The value of an attribute, empty when there is none.
 fn attribute(start: &BytesStart<'_>, name: &str) -> Result<String, SourceError> {
     match start.try_get_attribute(name).map_err(not_well_formed)? {
-        Some(found) => Ok(found.normalized_value(XmlVersion::Implicit1_0).map_err(not_well_formed)?.into_owned()),
+        Some(found) => Ok(found
+            .normalized_value(XmlVersion::Implicit1_0)
+            .map_err(not_well_formed)?
+            .into_owned()),
         None => Ok(String::new()),
     }
 }
 
-fn time(text: &str) -> Result<DateTime<Utc>, SourceError> {
+fn time(text: &str) -> Result<Timestamp, SourceError> {
     DateTime::parse_from_rfc3339(text.trim())
-        .map(|at| at.with_timezone(&Utc))
+        .map(|at| at.to_utc().into())
         .map_err(|_| SourceError::BadAnswer("a feed with an impossible time"))
 }
 
@@ -242,7 +246,10 @@ mod tests {
             10,
         )
         .unwrap();
-        assert_eq!((entries[0].title.as_str(), entries[0].id.as_str()), ("yes", "yes"));
+        assert_eq!(
+            (entries[0].title.as_str(), entries[0].id.as_str()),
+            ("yes", "yes")
+        );
     }
 
     #[test]
@@ -258,13 +265,22 @@ mod tests {
         assert_eq!(reason(bomb), "a feed with a document type");
         let outside = r#"<!DOCTYPE feed [<!ENTITY f SYSTEM "file:///etc/passwd">]><feed><entry><title>&f;</title></entry></feed>"#;
         assert_eq!(reason(outside), "a feed with a document type");
-        assert_eq!(reason("<feed><entry><title>&b;</title></entry></feed>"), "a feed with an unknown entity");
-        assert_eq!(reason("<feed><entry><link href='&b;'/></entry></feed>"), "not well-formed XML");
+        assert_eq!(
+            reason("<feed><entry><title>&b;</title></entry></feed>"),
+            "a feed with an unknown entity"
+        );
+        assert_eq!(
+            reason("<feed><entry><link href='&b;'/></entry></feed>"),
+            "not well-formed XML"
+        );
     }
 
     #[test]
     fn deep_nesting_is_refused() {
-        assert_eq!(reason(&format!("<feed>{}", "<a>".repeat(100_000))), "a feed nested too deeply");
+        assert_eq!(
+            reason(&format!("<feed>{}", "<a>".repeat(100_000))),
+            "a feed nested too deeply"
+        );
     }
 
     #[test]
@@ -275,13 +291,22 @@ mod tests {
         assert_eq!(reason("<html><body/></html>"), "not a feed");
         assert_eq!(reason("<feed/><feed/>"), "not a feed");
         assert_eq!(reason("<feed><entry></feed>"), "not well-formed XML");
-        assert_eq!(reason("<feed><entry><published>soon</published></entry></feed>"), "a feed with an impossible time");
-        assert!(matches!(parse(b"<feed>\xff</feed>", 1), Err(SourceError::BadAnswer("not UTF-8"))));
+        assert_eq!(
+            reason("<feed><entry><published>soon</published></entry></feed>"),
+            "a feed with an impossible time"
+        );
+        assert!(matches!(
+            parse(b"<feed>\xff</feed>", 1),
+            Err(SourceError::BadAnswer("not UTF-8"))
+        ));
     }
 
     #[test]
     fn long_lists_are_cut() {
-        let entry = format!("<feed><entry>{}</entry></feed>", "<author><name>n</name></author>".repeat(3_000));
+        let entry = format!(
+            "<feed><entry>{}</entry></feed>",
+            "<author><name>n</name></author>".repeat(3_000)
+        );
         assert_eq!(parse(entry.as_bytes(), 1).unwrap()[0].authors.len(), LIST_LEN_MAX);
     }
 }

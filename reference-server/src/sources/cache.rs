@@ -27,7 +27,11 @@ impl Question {
     /// The question `ask` to the source of this name.
     pub(super) fn new(source: &'static str, ask: &Ask) -> Self {
         let text = ask.query().map(|query| query.as_str().to_owned());
-        Self { source, text, limit: ask.limit() }
+        Self {
+            source,
+            text,
+            limit: ask.limit(),
+        }
     }
 }
 
@@ -40,13 +44,20 @@ struct Entry {
 impl Cache {
     /// An empty cache; with no entries or no time to live it keeps nothing.
     pub(super) fn new(entries_max: usize, ttl: Duration) -> Self {
-        Self { ttl, entries_max, entries: Mutex::default() }
+        Self {
+            ttl,
+            entries_max,
+            entries: Mutex::default(),
+        }
     }
 
     /// The answer kept for `question`, unless it is too old at the monotonic time `now`.
     pub(super) fn get(&self, question: &Question, now: Duration) -> Option<Arc<[Item]>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get(question).filter(|entry| self.is_fresh(entry, now)).map(|entry| Arc::clone(&entry.items))
+        entries
+            .get(question)
+            .filter(|entry| self.is_fresh(entry, now))
+            .map(|entry| Arc::clone(&entry.items))
     }
 
     /// Keeps an answer found at the monotonic time `now`. The oldest one makes room when there is none.
@@ -59,7 +70,10 @@ impl Cache {
             // A walk through all of them, which follows a network round trip and so does not matter.
             entries.retain(|_, entry| self.is_fresh(entry, now));
             if entries.len() >= self.entries_max {
-                let oldest = entries.iter().min_by_key(|(_, entry)| entry.stored).map(|(question, _)| question.clone());
+                let oldest = entries
+                    .iter()
+                    .min_by_key(|(_, entry)| entry.stored)
+                    .map(|(question, _)| question.clone());
                 if let Some(oldest) = oldest {
                     entries.remove(&oldest);
                 }
@@ -85,7 +99,10 @@ mod tests {
     use super::*;
 
     fn question(text: &str) -> Question {
-        Question::new("wiki", &Ask::parse(Some(text), None, NaiveDate::default()).unwrap())
+        Question::new(
+            "wiki",
+            &Ask::parse(Some(text), None, NaiveDate::default()).unwrap(),
+        )
     }
 
     fn secs(secs: u64) -> Duration {

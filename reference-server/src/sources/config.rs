@@ -89,19 +89,28 @@ impl Default for SourcesConfig {
 
 impl Default for WikiConfig {
     fn default() -> Self {
-        Self { base_url: "https://en.wikipedia.org/".to_owned(), timeout_ms: 5_000 }
+        Self {
+            base_url: "https://en.wikipedia.org/".to_owned(),
+            timeout_ms: 5_000,
+        }
     }
 }
 
 impl Default for ArxivConfig {
     fn default() -> Self {
-        Self { base_url: "https://export.arxiv.org/".to_owned(), timeout_ms: 10_000 }
+        Self {
+            base_url: "https://export.arxiv.org/".to_owned(),
+            timeout_ms: 10_000,
+        }
     }
 }
 
 impl Default for NewsConfig {
     fn default() -> Self {
-        Self { base_url: "https://hn.algolia.com/".to_owned(), timeout_ms: 5_000 }
+        Self {
+            base_url: "https://hn.algolia.com/".to_owned(),
+            timeout_ms: 5_000,
+        }
     }
 }
 
@@ -130,7 +139,9 @@ impl SourceSetupError {
     }
 
     pub(super) fn one(mistake: String) -> Self {
-        Self { mistakes: vec![mistake] }
+        Self {
+            mistakes: vec![mistake],
+        }
     }
 }
 
@@ -181,19 +192,22 @@ impl SourcesConfig {
         );
         // An address is missing only where a mistake was noted.
         match (wiki, arxiv, news, weather) {
-            ((Some(wiki), wiki_limit), (Some(arxiv), arxiv_limit), (Some(news), news_limit), (Some(forecast), Some(places), weather_limit))
-                if check.mistakes.is_empty() =>
-            {
-                Ok(Settings {
-                    cache_ttl: Duration::from_secs(self.cache_ttl_s),
-                    connect_timeout,
-                    wiki: (wiki, wiki_limit),
-                    arxiv: (arxiv, arxiv_limit),
-                    news: (news, news_limit),
-                    weather: (forecast, places, weather_limit),
-                })
-            }
-            _ => Err(SourceSetupError { mistakes: check.mistakes }),
+            (
+                (Some(wiki), wiki_limit),
+                (Some(arxiv), arxiv_limit),
+                (Some(news), news_limit),
+                (Some(forecast), Some(places), weather_limit),
+            ) if check.mistakes.is_empty() => Ok(Settings {
+                cache_ttl: Duration::from_secs(self.cache_ttl_s),
+                connect_timeout,
+                wiki: (wiki, wiki_limit),
+                arxiv: (arxiv, arxiv_limit),
+                news: (news, news_limit),
+                weather: (forecast, places, weather_limit),
+            }),
+            _ => Err(SourceSetupError {
+                mistakes: check.mistakes,
+            }),
         }
     }
 }
@@ -204,9 +218,16 @@ struct Check {
 }
 
 impl Check {
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, setting: &str, value: T, least: T, most: T) {
+    fn range<T: PartialOrd + Copy + std::fmt::Display>(
+        &mut self,
+        setting: &str,
+        value: T,
+        least: T,
+        most: T,
+    ) {
         if value < least || value > most {
-            self.mistakes.push(format!("{setting} must be between {least} and {most}"));
+            self.mistakes
+                .push(format!("{setting} must be between {least} and {most}"));
         }
     }
 
@@ -220,8 +241,12 @@ impl Check {
         let mistake = match Url::parse(text) {
             Err(_) => "is not an absolute URL",
             Ok(url) if !matches!(url.scheme(), "http" | "https") => "must be an http or https URL",
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not carry a user name or password",
-            Ok(url) if url.query().is_some() || url.fragment().is_some() => "must have neither query nor fragment",
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                "must not carry a user name or password"
+            }
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+                "must have neither query nor fragment"
+            }
             Ok(mut url) => {
                 if !url.path().ends_with('/') {
                     let path = format!("{}/", url.path());
@@ -261,7 +286,11 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once_and_without_values() {
-        let mut config = SourcesConfig { max_in_flight: 0, body_limit: 1, ..SourcesConfig::default() };
+        let mut config = SourcesConfig {
+            max_in_flight: 0,
+            body_limit: 1,
+            ..SourcesConfig::default()
+        };
         config.wiki.base_url = "file:///etc/passwd".to_owned();
         config.news.base_url = "https://someone:hunter2@example.org/".to_owned();
         config.weather.geocoding_url = "example.org".to_owned();
@@ -275,6 +304,9 @@ mod tests {
     fn a_base_url_keeps_its_path() {
         let mut config = SourcesConfig::default();
         config.wiki.base_url = "http://127.0.0.1:9/mirror".to_owned();
-        assert_eq!(config.settings().unwrap().wiki.0.as_str(), "http://127.0.0.1:9/mirror/");
+        assert_eq!(
+            config.settings().unwrap().wiki.0.as_str(),
+            "http://127.0.0.1:9/mirror/"
+        );
     }
 }

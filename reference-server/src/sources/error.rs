@@ -45,14 +45,19 @@ pub enum SourceError {
 impl SourceError {
     /// An upstream that answered with this status.
     pub(super) fn answered(status: u16) -> Self {
-        Self::Upstream { status: Some(status), cause: None }
+        Self::Upstream {
+            status: Some(status),
+            cause: None,
+        }
     }
 
     /// The HTTP status that tells a caller of ours about this.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownSource | Self::InvalidQuery(_) | Self::InvalidLimit => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownSource | Self::InvalidQuery(_) | Self::InvalidLimit => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { .. } | Self::BadAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use hm_metering::Timestamp;
 use serde::Serialize;
 
 use super::Reach;
@@ -31,9 +31,9 @@ pub struct SourceStatus {
     /// How it is doing.
     pub state: Health,
     /// When it last answered well; `null` when it never did, and for what is built in.
-    pub last_success_at: Option<DateTime<Utc>>,
+    pub last_success_at: Option<Timestamp>,
     /// When it last failed.
-    pub last_failure_at: Option<DateTime<Utc>>,
+    pub last_failure_at: Option<Timestamp>,
     /// The [code](SourceError::code) of its last failure.
     pub last_failure: Option<&'static str>,
     /// How many questions have failed since the last good answer.
@@ -46,14 +46,14 @@ pub(super) struct Record(Mutex<Past>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    success: Option<DateTime<Utc>>,
-    failure: Option<(DateTime<Utc>, &'static str)>,
+    success: Option<Timestamp>,
+    failure: Option<(Timestamp, &'static str)>,
     failures_in_row: u32,
 }
 
 impl Record {
     /// Notes a good answer.
-    pub(super) fn succeeded(&self, now: DateTime<Utc>) {
+    pub(super) fn succeeded(&self, now: Timestamp) {
         self.change(|past| {
             past.success = Some(now);
             past.failures_in_row = 0;
@@ -61,7 +61,7 @@ impl Record {
     }
 
     /// Notes a failure; an error that says nothing about the source changes nothing.
-    pub(super) fn failed(&self, error: &SourceError, now: DateTime<Utc>) {
+    pub(super) fn failed(&self, error: &SourceError, now: Timestamp) {
         if error.is_failure() {
             self.change(|past| {
                 past.failure = Some((now, error.code()));

@@ -5,7 +5,8 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use hm_server::sources::{Clock, SourceError, Sources, SourcesConfig};
+//! # use hm_metering::Clock;
+//! # use hm_server::sources::{Sources, SourcesConfig};
 //! # async fn ask(clock: Arc<dyn Clock>) -> Result<(), Box<dyn std::error::Error>> {
 //! let sources = Sources::new(&SourcesConfig::default(), clock)?;
 //! match sources.answer("wiki", Some("tardigrade"), None).await {
@@ -31,7 +32,6 @@ mod arxiv;
 mod ask;
 mod atom;
 mod cache;
-mod clock;
 mod config;
 mod curiosity;
 mod error;
@@ -49,10 +49,7 @@ use async_trait::async_trait;
 
 pub use self::answer::{Answer, Conditions, Details, Item};
 pub use self::ask::{Ask, LIMIT_DEFAULT, LIMIT_MAX, QUERY_CHARS_MAX, Query};
-pub use self::clock::Clock;
-pub use self::config::{
-    ArxivConfig, NewsConfig, SourceSetupError, SourcesConfig, WeatherConfig, WikiConfig,
-};
+pub use self::config::{ArxivConfig, NewsConfig, SourceSetupError, SourcesConfig, WeatherConfig, WikiConfig};
 pub use self::curiosity::Curiosity;
 pub use self::error::{QueryFault, SourceError};
 pub use self::health::{Health, SourceStatus};

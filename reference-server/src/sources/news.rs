@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use hm_metering::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{Details, Item};
@@ -40,7 +40,7 @@ struct Hit {
     story_text: Option<String>,
     points: Option<i64>,
     num_comments: Option<i64>,
-    created_at: DateTime<Utc>,
+    created_at: Timestamp,
 }
 
 #[async_trait]
@@ -50,14 +50,21 @@ impl Source for News {
     }
 
     fn reach(&self) -> Reach {
-        Reach::Live { time_limit: self.time_limit }
+        Reach::Live {
+            time_limit: self.time_limit,
+        }
     }
 
     async fn search(&self, ask: &Ask) -> Result<Vec<Item>, SourceError> {
         let limit = ask.limit().to_string();
         let query = [("tags", "story"), ("hitsPerPage", &limit), ("query", ask.text()?)];
         let reply: Reply = self.site.json("api/v1/search", &query).await?;
-        reply.hits.into_iter().take(ask.limit_len()).filter_map(|hit| item(hit).transpose()).collect()
+        reply
+            .hits
+            .into_iter()
+            .take(ask.limit_len())
+            .filter_map(|hit| item(hit).transpose())
+            .collect()
     }
 }
 
@@ -70,11 +77,16 @@ fn item(hit: Hit) -> Result<Option<Item>, SourceError> {
         return Ok(None);
     };
     let discussion_url = format!("https://news.ycombinator.com/item?id={}", hit.id);
-    let url = hit.url.and_then(|url| text::web_link(&url)).unwrap_or_else(|| discussion_url.clone());
+    let url = hit
+        .url
+        .and_then(|url| text::web_link(&url))
+        .unwrap_or_else(|| discussion_url.clone());
     Ok(Some(Item {
         title,
         url: Some(url),
-        summary: hit.story_text.and_then(|html| text::from_html(&html, SUMMARY_CHARS_MAX)),
+        summary: hit
+            .story_text
+            .and_then(|html| text::from_html(&html, SUMMARY_CHARS_MAX)),
         published_at: Some(hit.created_at),
         details: Some(Details::Story {
             author: hit.author.and_then(|name| text::plain(&name, NAME_CHARS_MAX)),

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hm_metering::Clock;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, Item};
 use super::arxiv::Arxiv;
 use super::ask::Ask;
 use super::cache::{Cache, Question};
-use super::clock::Clock;
 use super::config::{SourceSetupError, SourcesConfig};
 use super::curiosity::Curiosity;
 use super::error::{QueryFault, SourceError};
@@ -54,8 +54,9 @@ impl Sources {
     /// All mistakes in the settings, or that the HTTP client cannot be made.
     pub fn new(config: &SourcesConfig, clock: Arc<dyn Clock>) -> Result<Self, SourceSetupError> {
         let settings = config.settings()?;
-        let client = upstream::client(settings.connect_timeout)
-            .map_err(|error| SourceSetupError::one(format!("the HTTP client of the sources cannot be made: {error}")))?;
+        let client = upstream::client(settings.connect_timeout).map_err(|error| {
+            SourceSetupError::one(format!("the HTTP client of the sources cannot be made: {error}"))
+        })?;
         let upstream = |base| Upstream::new(client.clone(), base, config.body_limit);
         let (wiki, wiki_limit) = settings.wiki;
         let (arxiv, arxiv_limit) = settings.arxiv;
@@ -81,7 +82,10 @@ impl Sources {
     /// There is a source of this name already.
     pub fn with(mut self, source: impl Source) -> Result<Self, SourceSetupError> {
         if self.names().any(|name| name == source.name()) {
-            return Err(SourceSetupError::one(format!("there are two sources named {}", source.name())));
+            return Err(SourceSetupError::one(format!(
+                "there are two sources named {}",
+                source.name()
+            )));
         }
         self.entries.push(Entry {
             source: Box::new(source),
@@ -99,7 +103,10 @@ impl Sources {
     /// How each source is doing, as far as its last answers tell; asks nobody.
     #[must_use]
     pub fn status(&self) -> Vec<SourceStatus> {
-        self.entries.iter().map(|entry| entry.record.status(entry.source.name(), entry.source.reach())).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.record.status(entry.source.name(), entry.source.reach()))
+            .collect()
     }
 
     /// Asks the source of this name.
@@ -116,11 +123,19 @@ impl Sources {
     ///
     /// The future may be dropped at any time: the question is given up, its slot is free again, and neither cache nor
     /// health change.
-    pub async fn answer(&self, source: &str, query: Option<&str>, limit: Option<u32>) -> Result<Answer, SourceError> {
+    pub async fn answer(
+        &self,
+        source: &str,
+        query: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Answer, SourceError> {
         let started = self.clock.monotonic();
-        let entry =
-            self.entries.iter().find(|entry| entry.source.name() == source).ok_or(SourceError::UnknownSource)?;
-        let ask = Ask::parse(query, limit, self.clock.now().date_naive())?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.source.name() == source)
+            .ok_or(SourceError::UnknownSource)?;
+        let ask = Ask::parse(query, limit, self.clock.now().to_datetime().date_naive())?;
         if ask.query().is_none() && !entry.source.answers_without_query() {
             return Err(QueryFault::Missing.into());
         }
@@ -138,7 +153,12 @@ impl Sources {
         })
     }
 
-    async fn ask_live(&self, entry: &Entry, ask: &Ask, time_limit: Duration) -> Result<(Arc<[Item]>, bool), SourceError> {
+    async fn ask_live(
+        &self,
+        entry: &Entry,
+        ask: &Ask,
+        time_limit: Duration,
+    ) -> Result<(Arc<[Item]>, bool), SourceError> {
         let question = Question::new(entry.source.name(), ask);
         if let Some(items) = self.cache.get(&question, self.clock.monotonic()) {
             return Ok((items, true));
@@ -152,7 +172,8 @@ impl Sources {
             Ok(items) => {
                 let items = within_limit(items, ask);
                 entry.record.succeeded(self.clock.now());
-                self.cache.put(question, Arc::clone(&items), self.clock.monotonic());
+                self.cache
+                    .put(question, Arc::clone(&items), self.clock.monotonic());
                 Ok((items, false))
             }
             Err(error) => {

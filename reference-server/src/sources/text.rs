@@ -82,8 +82,13 @@ fn strip_tags(html: &str) -> String {
 
 fn breaks_line(tag: &str) -> bool {
     let name = tag.trim_start_matches('/');
-    let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    ["p", "br", "li", "div", "tr", "pre"].iter().any(|block| name.eq_ignore_ascii_case(block))
+    let name = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    ["p", "br", "li", "div", "tr", "pre"]
+        .iter()
+        .any(|block| name.eq_ignore_ascii_case(block))
 }
 
 fn decode_entities(text: &str) -> String {
@@ -170,15 +175,25 @@ mod tests {
     #[test]
     fn tags_are_removed_and_entities_decoded() {
         assert_eq!(
-            from_html("The <span class=\"searchmatch\">red</span> panda &amp; its &#x1F43C; cousin&#39;s", 80).unwrap(),
+            from_html(
+                "The <span class=\"searchmatch\">red</span> panda &amp; its &#x1F43C; cousin&#39;s",
+                80
+            )
+            .unwrap(),
             "The red panda & its 🐼 cousin's"
         );
-        assert_eq!(from_html("one<p>two<br/>three</p><!-- <b>no</b> > -->four", 80).unwrap(), "one two three four");
+        assert_eq!(
+            from_html("one<p>two<br/>three</p><!-- <b>no</b> > -->four", 80).unwrap(),
+            "one two three four"
+        );
     }
 
     #[test]
     fn what_only_looks_like_markup_stays() {
-        assert_eq!(from_html("1 < 2 & 3 > 2; &bogus; &#xZZ;", 80).unwrap(), "1 < 2 & 3 > 2; &bogus; &#xZZ;");
+        assert_eq!(
+            from_html("1 < 2 & 3 > 2; &bogus; &#xZZ;", 80).unwrap(),
+            "1 < 2 & 3 > 2; &bogus; &#xZZ;"
+        );
     }
 
     #[test]
@@ -193,10 +208,23 @@ mod tests {
 
     #[test]
     fn only_links_to_the_web_pass() {
-        assert_eq!(web_link("https://example.org/a b").unwrap(), "https://example.org/a%20b");
-        for bad in ["javascript:alert(1)", "data:text/html,x", "ftp://example.org/", "//example.org", "", "http://"] {
+        assert_eq!(
+            web_link("https://example.org/a b").unwrap(),
+            "https://example.org/a%20b"
+        );
+        for bad in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "ftp://example.org/",
+            "//example.org",
+            "",
+            "http://",
+        ] {
             assert_eq!(web_link(bad), None, "{bad}");
         }
-        assert_eq!(web_link(&format!("https://example.org/{}", "a".repeat(3_000))), None);
+        assert_eq!(
+            web_link(&format!("https://example.org/{}", "a".repeat(3_000))),
+            None
+        );
     }
 }

@@ -44,7 +44,11 @@ pub(super) struct Upstream {
 impl Upstream {
     /// The service at `base`, which ends in a slash.
     pub(super) fn new(client: Client, base: Url, body_limit: usize) -> Self {
-        Self { client, base, body_limit }
+        Self {
+            client,
+            base,
+            body_limit,
+        }
     }
 
     /// Its base URL.
@@ -53,21 +57,35 @@ impl Upstream {
     }
 
     /// Asks for JSON.
-    pub(super) async fn json<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, SourceError> {
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, SourceError> {
         let body = self.get(path, query, "application/json").await?;
         // What serde says about it could repeat parts of the body, so it is not kept.
         serde_json::from_slice(&body).map_err(|_| SourceError::BadAnswer("unexpected JSON"))
     }
 
     /// Asks for a document.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)], accept: &str) -> Result<Vec<u8>, SourceError> {
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        accept: &str,
+    ) -> Result<Vec<u8>, SourceError> {
         let mut url = self.base.join(path).map_err(|error| SourceError::Upstream {
             status: None,
             cause: Some(Box::new(error)),
         })?;
         url.query_pairs_mut().extend_pairs(query);
-        let response =
-            self.client.get(url).header(http::header::ACCEPT, accept).send().await.map_err(on_the_way)?;
+        let response = self
+            .client
+            .get(url)
+            .header(http::header::ACCEPT, accept)
+            .send()
+            .await
+            .map_err(on_the_way)?;
         let status = response.status();
         if !status.is_success() {
             return Err(SourceError::answered(status.as_u16()));
@@ -97,6 +115,9 @@ fn on_the_way(error: reqwest::Error) -> SourceError {
     if error.is_timeout() {
         SourceError::Timeout
     } else {
-        SourceError::Upstream { status: None, cause: Some(Box::new(error.without_url())) }
+        SourceError::Upstream {
+            status: None,
+            cause: Some(Box::new(error.without_url())),
+        }
     }
 }

@@ -27,13 +27,22 @@ pub(super) struct Weather {
 
 impl Weather {
     pub(super) fn new(places: Upstream, forecast: Upstream, time_limit: Duration) -> Self {
-        Self { places, forecast, time_limit }
+        Self {
+            places,
+            forecast,
+            time_limit,
+        }
     }
 
     async fn find_places(&self, ask: &Ask) -> Result<Vec<Place>, SourceError> {
         let wanted = ask.limit_len().min(PLACES_MAX);
         let count = wanted.to_string();
-        let query = [("count", count.as_str()), ("language", "en"), ("format", "json"), ("name", ask.text()?)];
+        let query = [
+            ("count", count.as_str()),
+            ("language", "en"),
+            ("format", "json"),
+            ("name", ask.text()?),
+        ];
         let mut places = self.places.json::<Places>("v1/search", &query).await?.results;
         places.truncate(wanted);
         if places.iter().any(|place| !place.is_on_earth()) {
@@ -44,7 +53,11 @@ impl Weather {
 
     async fn observe(&self, places: &[Place]) -> Result<Vec<Current>, SourceError> {
         let join = |coordinate: fn(&Place) -> f64| {
-            places.iter().map(|place| coordinate(place).to_string()).collect::<Vec<_>>().join(",")
+            places
+                .iter()
+                .map(|place| coordinate(place).to_string())
+                .collect::<Vec<_>>()
+                .join(",")
         };
         let (latitude, longitude) = (join(|place| place.latitude), join(|place| place.longitude));
         let query = [
@@ -133,7 +146,9 @@ impl Source for Weather {
     }
 
     fn reach(&self) -> Reach {
-        Reach::Live { time_limit: self.time_limit }
+        Reach::Live {
+            time_limit: self.time_limit,
+        }
     }
 
     async fn search(&self, ask: &Ask) -> Result<Vec<Item>, SourceError> {
@@ -142,18 +157,24 @@ impl Source for Weather {
             return Ok(Vec::new());
         }
         let observed = self.observe(&places).await?;
-        places.iter().zip(observed).map(|(place, current)| item(place, &current)).collect()
+        places
+            .iter()
+            .zip(observed)
+            .map(|(place, current)| item(place, &current))
+            .collect()
     }
 }
 
 fn item(place: &Place, current: &Current) -> Result<Item, SourceError> {
-    let title = place.title().ok_or(SourceError::BadAnswer("a place without a name"))?;
+    let title = place
+        .title()
+        .ok_or(SourceError::BadAnswer("a place without a name"))?;
     let at = DateTime::from_timestamp(current.time, 0).ok_or(SourceError::BadAnswer("an impossible time"))?;
     Ok(Item {
         title,
         url: None,
         summary: Some(summary(current)),
-        published_at: Some(at),
+        published_at: Some(at.into()),
         details: Some(Details::Weather {
             latitude: place.latitude,
             longitude: place.longitude,
@@ -172,7 +193,11 @@ fn item(place: &Place, current: &Current) -> Result<Item, SourceError> {
 }
 
 fn summary(current: &Current) -> String {
-    let mut summary = format!("{}, {:.1} °C", describe(current.weather_code), current.temperature_2m);
+    let mut summary = format!(
+        "{}, {:.1} °C",
+        describe(current.weather_code),
+        current.temperature_2m
+    );
     if let Some(apparent) = current.apparent_temperature {
         summary.push_str(&format!(", feels like {apparent:.1} °C"));
     }

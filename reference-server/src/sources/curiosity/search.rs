@@ -7,14 +7,17 @@ use super::facts::Fact;
 
 /// Words that occur everywhere and tell nothing.
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "has", "have", "how", "in",
-    "is", "it", "its", "of", "on", "or", "than", "that", "the", "their", "they", "this", "to", "was", "were", "what", "when",
-    "where", "which", "who", "why", "with",
+    "a", "about", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "has",
+    "have", "how", "in", "is", "it", "its", "of", "on", "or", "than", "that", "the", "their", "they", "this",
+    "to", "was", "were", "what", "when", "where", "which", "who", "why", "with",
 ];
 
 /// The facts in which a word of `query` occurs: those with most words, in the most telling places, first.
 pub(super) fn matching<'a>(facts: &'a [Fact], query: &str) -> Vec<&'a Fact> {
-    let wanted: Vec<String> = words(query).filter(|word| !STOP_WORDS.contains(&word.as_str())).map(singular).collect();
+    let wanted: Vec<String> = words(query)
+        .filter(|word| !STOP_WORDS.contains(&word.as_str()))
+        .map(singular)
+        .collect();
     let mut found: Vec<(u32, &Fact)> = facts
         .iter()
         .map(|fact| (wanted.iter().map(|word| weight(fact, word)).sum(), fact))
@@ -28,7 +31,9 @@ pub(super) fn matching<'a>(facts: &'a [Fact], query: &str) -> Vec<&'a Fact> {
 /// Every fact once, in an order that mixes the topics. The next day's begins where [`LIMIT_DEFAULT`] facts of this
 /// day's end or a little after, so that an answer of usual length has nothing of the day before.
 pub(super) fn of_the_day(facts: &[Fact], today: NaiveDate) -> Vec<&Fact> {
-    let Ok(len) = i64::try_from(facts.len()) else { return Vec::new() };
+    let Ok(len) = i64::try_from(facts.len()) else {
+        return Vec::new();
+    };
     if len == 0 {
         return Vec::new();
     }
@@ -61,7 +66,9 @@ fn occurs(text: &str, wanted: &str) -> u32 {
 
 /// The words of a text in lower case.
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
 }
 
 /// The word without the "s" of a plural, so that planets and planet are the same.
@@ -74,11 +81,17 @@ fn singular(word: String) -> String {
 
 /// The first number at or after `least` that has no divisor in common with `len`.
 fn coprime_from(least: i64, len: i64) -> i64 {
-    (least.max(1)..).find(|number| greatest_common_divisor(*number, len) == 1).unwrap_or(1)
+    (least.max(1)..)
+        .find(|number| greatest_common_divisor(*number, len) == 1)
+        .unwrap_or(1)
 }
 
 fn greatest_common_divisor(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +116,11 @@ mod tests {
         assert_eq!(titles.len(), FACTS.len());
         assert!(topics.len() >= 8, "{topics:?}");
         for fact in FACTS.iter() {
-            assert!(fact.text.ends_with('.') && fact.text.len() > 40 && fact.title.len() <= 80, "{}", fact.title);
+            assert!(
+                fact.text.ends_with('.') && fact.text.len() > 40 && fact.title.len() <= 80,
+                "{}",
+                fact.title
+            );
         }
     }
 
@@ -117,19 +134,35 @@ mod tests {
     #[test]
     fn the_pick_of_a_day_stays_the_same_and_holds_every_fact_once() {
         let picked: Vec<&str> = of_the_day(&FACTS, day(7)).iter().map(|fact| fact.title).collect();
-        assert_eq!(picked, of_the_day(&FACTS, day(7)).iter().map(|fact| fact.title).collect::<Vec<_>>());
+        assert_eq!(
+            picked,
+            of_the_day(&FACTS, day(7))
+                .iter()
+                .map(|fact| fact.title)
+                .collect::<Vec<_>>()
+        );
         assert_eq!(picked.iter().collect::<HashSet<_>>().len(), FACTS.len());
     }
 
     #[test]
     fn a_few_facts_of_a_day_are_about_different_things() {
-        let topics: HashSet<&str> = of_the_day(&FACTS, day(0)).iter().take(4).map(|fact| fact.topic).collect();
+        let topics: HashSet<&str> = of_the_day(&FACTS, day(0))
+            .iter()
+            .take(4)
+            .map(|fact| fact.topic)
+            .collect();
         assert!(topics.len() >= 3, "{topics:?}");
     }
 
     #[test]
     fn the_next_day_has_other_facts() {
-        let picked = |n| of_the_day(&FACTS, day(n)).iter().take(10).map(|fact| fact.title).collect::<HashSet<_>>();
+        let picked = |n| {
+            of_the_day(&FACTS, day(n))
+                .iter()
+                .take(10)
+                .map(|fact| fact.title)
+                .collect::<HashSet<_>>()
+        };
         for n in 0..200 {
             assert!(picked(n).is_disjoint(&picked(n + 1)), "day {n}");
         }
@@ -149,7 +182,12 @@ mod tests {
 
     #[test]
     fn singular_plural_and_case_do_not_matter() {
-        let titles = |query| matching(&FACTS, query).iter().map(|fact| fact.title).collect::<Vec<_>>();
+        let titles = |query| {
+            matching(&FACTS, query)
+                .iter()
+                .map(|fact| fact.title)
+                .collect::<Vec<_>>()
+        };
         assert!(!titles("planet").is_empty());
         assert_eq!(titles("planet"), titles("PLANETS"));
     }
