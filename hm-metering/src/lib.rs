@@ -4,6 +4,8 @@ pub mod error;
 pub mod id;
 pub mod key;
 pub mod keys;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod name;
 pub mod operation;
 pub mod page;
@@ -13,6 +15,7 @@ pub mod principal;
 pub mod quota;
 pub mod rate;
 pub mod refusal;
+mod shared;
 pub mod time;
 pub mod units;
 pub mod usage;
@@ -21,6 +24,8 @@ pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
 pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
+#[cfg(feature = "memory")]
+pub use memory::{MemoryRateLimiter, MemoryStore};
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;
 pub use plan::{Plan, PlanSource, Plans, PlansError};
