@@ -5,6 +5,8 @@ pub mod id;
 pub mod key;
 pub mod keys;
 pub mod layer;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod meter;
 pub mod name;
 pub mod operation;
@@ -15,6 +17,7 @@ pub mod principal;
 pub mod quota;
 pub mod rate;
 pub mod refusal;
+mod shared;
 pub mod time;
 pub mod units;
 pub mod usage;
@@ -24,6 +27,8 @@ pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
 pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
 pub use layer::MeteringLayer;
+#[cfg(feature = "memory")]
+pub use memory::{MemoryRateLimiter, MemoryStore};
 pub use meter::{Admission, Admit, Call, Charge, ConfigError, Meter, MeterBuilder, Rejection, RequestId};
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;

@@ -37,7 +37,9 @@ pin_project! {
 
 impl<B: Body> MeteredBody<B> {
     pub(crate) const fn own(text: Bytes) -> Self {
-        Self { kind: Kind::Own { text: Some(text) } }
+        Self {
+            kind: Kind::Own { text: Some(text) },
+        }
     }
 
     /// A body that ends the request of `admission`. One that is over already ends it at once.
@@ -47,7 +49,9 @@ impl<B: Body> MeteredBody<B> {
         {
             admission.finish(Outcome::Completed);
         }
-        Self { kind: Kind::Inner { body, admission } }
+        Self {
+            kind: Kind::Inner { body, admission },
+        }
     }
 }
 
@@ -55,7 +59,10 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Own { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             KindProjection::Inner { mut body, admission } => {
@@ -67,7 +74,9 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
                     None => Some(Outcome::Completed),
                     Some(Err(_)) => Some(Outcome::BodyError),
                     // Servers need not poll again after trailers, or when the body says that it is over.
-                    Some(Ok(frame)) if frame.is_trailers() || body.is_end_stream() => Some(Outcome::Completed),
+                    Some(Ok(frame)) if frame.is_trailers() || body.is_end_stream() => {
+                        Some(Outcome::Completed)
+                    }
                     Some(Ok(_)) => None,
                 };
                 if let Some(outcome) = outcome

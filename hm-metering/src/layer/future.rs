@@ -59,15 +59,26 @@ where
     S: Service<Request<ReqB>>,
 {
     pub(super) const fn deciding(decision: AdmitFuture, service: S, request: Request<ReqB>) -> Self {
-        Self { state: State::Deciding { decision, waiting: Some((service, request)) } }
+        Self {
+            state: State::Deciding {
+                decision,
+                waiting: Some((service, request)),
+            },
+        }
     }
 
     pub(super) const fn serving(response: S::Future, admission: Option<Admission>) -> Self {
-        Self { state: State::Serving { response, admission } }
+        Self {
+            state: State::Serving { response, admission },
+        }
     }
 
     pub(super) const fn refused(rejection: Box<Rejection>) -> Self {
-        Self { state: State::Refused { rejection: Some(rejection) } }
+        Self {
+            state: State::Refused {
+                rejection: Some(rejection),
+            },
+        }
     }
 }
 
@@ -85,10 +96,16 @@ where
                 StateProjection::Deciding { decision, waiting } => match ready!(decision.as_mut().poll(cx)) {
                     Err(rejection) => return Poll::Ready(Ok(refuse(&rejection))),
                     Ok(admission) => {
-                        #[expect(clippy::expect_used, reason = "it is taken here only, and the state then changes")]
+                        #[expect(
+                            clippy::expect_used,
+                            reason = "it is taken here only, and the state then changes"
+                        )]
                         let (mut service, request) = waiting.take().expect("polled after it was ready");
                         let (response, admission) = call(&mut service, request, admission);
-                        state.set(State::Serving { response, admission: Some(admission) });
+                        state.set(State::Serving {
+                            response,
+                            admission: Some(admission),
+                        });
                     }
                 },
                 StateProjection::Serving { response, admission } => {
@@ -111,7 +128,10 @@ where
                     });
                 }
                 StateProjection::Refused { rejection } => {
-                    #[expect(clippy::expect_used, reason = "a future must not be polled after it was ready")]
+                    #[expect(
+                        clippy::expect_used,
+                        reason = "a future must not be polled after it was ready"
+                    )]
                     let rejection = rejection.take().expect("polled after it was ready");
                     return Poll::Ready(Ok(refuse(&rejection)));
                 }

@@ -49,7 +49,10 @@ impl Meter {
 
     /// A layer that meters requests as `operation`.
     pub fn layer_for(&self, operation: Operation) -> MeteringLayer {
-        MeteringLayer { meter: self.clone(), operation: Arc::new(operation) }
+        MeteringLayer {
+            meter: self.clone(),
+            operation: Arc::new(operation),
+        }
     }
 }
 
@@ -75,7 +78,10 @@ impl MeteringLayer {
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {
         let operation = Arc::unwrap_or_clone(self.operation);
-        Self { meter: self.meter, operation: Arc::new(change(operation)) }
+        Self {
+            meter: self.meter,
+            operation: Arc::new(change(operation)),
+        }
     }
 
     pub(crate) const fn meter(&self) -> &Meter {
@@ -97,6 +103,8 @@ impl<S> Layer<S> for MeteringLayer {
 
 impl fmt::Debug for MeteringLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MeteringLayer").field("operation", &self.operation).finish_non_exhaustive()
+        f.debug_struct("MeteringLayer")
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
     }
 }

@@ -50,7 +50,11 @@ where
             tracing::warn!("a request passes two metering layers; the inner one leaves it alone");
             return ResponseFuture::serving(self.inner.call(request), None);
         }
-        match self.layer.meter().admit(self.layer.operation(), describe(&request)) {
+        match self
+            .layer
+            .meter()
+            .admit(self.layer.operation(), describe(&request))
+        {
             Admit::Ready(Ok(admission)) => {
                 let (response, admission) = call(&mut self.inner, request, admission);
                 ResponseFuture::serving(response, Some(admission))
@@ -95,6 +99,9 @@ pub(super) fn prepare<ReqB>(request: &mut Request<ReqB>, admission: &Admission) 
 
 impl<S: fmt::Debug> fmt::Debug for Metering<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metering").field("inner", &self.inner).field("layer", &self.layer).finish()
+        f.debug_struct("Metering")
+            .field("inner", &self.inner)
+            .field("layer", &self.layer)
+            .finish()
     }
 }

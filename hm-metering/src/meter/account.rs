@@ -40,7 +40,10 @@ impl Bucket {
             let Check::Fits(next) = check else {
                 return check;
             };
-            match self.full_at.compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .full_at
+                .compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return check,
                 Err(changed) => full_at = changed,
             }
@@ -51,7 +54,11 @@ impl Bucket {
     pub(crate) fn put_back(&self, units: u32) {
         let weight = self.rate.weight(units);
         // The closure always answers, so there is no error to handle.
-        let _ = self.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| Some(at.saturating_sub(weight)));
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| {
+                Some(at.saturating_sub(weight))
+            });
     }
 
     /// How many units could be taken now.
@@ -83,7 +90,10 @@ impl Account {
         asked_at: Duration,
     ) -> Self {
         let counters = |book: &LeaseBook| {
-            plan.quotas.iter().map(|quota| (quota.clone(), book.counter(id, &quota.meter))).collect()
+            plan.quotas
+                .iter()
+                .map(|quota| (quota.clone(), book.counter(id, &quota.meter)))
+                .collect()
         };
         Self {
             id,
@@ -110,7 +120,12 @@ mod tests {
     use super::*;
 
     fn bucket(limit: u32) -> Bucket {
-        Bucket::new(&RateLimit { name: "second".to_owned(), limit, per: Duration::from_secs(1), burst: limit })
+        Bucket::new(&RateLimit {
+            name: "second".to_owned(),
+            limit,
+            per: Duration::from_secs(1),
+            burst: limit,
+        })
     }
 
     #[test]
@@ -131,7 +146,11 @@ mod tests {
         let taken: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
-                    scope.spawn(|| (0..200).filter(|_| matches!(bucket.take(now, 1), Check::Fits(_))).count())
+                    scope.spawn(|| {
+                        (0..200)
+                            .filter(|_| matches!(bucket.take(now, 1), Check::Fits(_)))
+                            .count()
+                    })
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()

@@ -55,7 +55,9 @@ pub(crate) struct Open {
 
 impl Admission {
     pub(crate) fn new(open: Open) -> Self {
-        Self { open: Some(Box::new(open)) }
+        Self {
+            open: Some(Box::new(open)),
+        }
     }
 
     /// The caller.
@@ -113,9 +115,14 @@ impl Admission {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "only `finish` and `drop` take it out, and both end the admission")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only `finish` and `drop` take it out, and both end the admission"
+    )]
     fn open(&self) -> &Open {
-        self.open.as_ref().expect("an admission is open until it is finished")
+        self.open
+            .as_ref()
+            .expect("an admission is open until it is finished")
     }
 }
 
@@ -137,7 +144,9 @@ impl Drop for Admission {
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("principal", &self.open.as_ref().map(|open| &open.principal)).finish()
+        f.debug_struct("Admission")
+            .field("principal", &self.open.as_ref().map(|open| &open.principal))
+            .finish()
     }
 }
 
@@ -186,10 +195,15 @@ impl Open {
         let ticks = nanos(now);
         let charge = |hold: &Hold| {
             let meter = &hold.lease.window().key().meter;
-            let units = meters.iter().find(|(has, _)| has == meter).map_or(Units::ZERO, |(_, units)| *units);
+            let units = meters
+                .iter()
+                .find(|(has, _)| has == meter)
+                .map_or(Units::ZERO, |(_, units)| *units);
             hold.put_back(hold.units.minus(units));
             let more = units.minus(hold.units);
-            if !more.is_zero() && (hold.limit.is_none() || hold.lease.window().take(more, ticks) == Take::Short) {
+            if !more.is_zero()
+                && (hold.limit.is_none() || hold.lease.window().take(more, ticks) == Take::Short)
+            {
                 // Served already, so it counts, leased or not.
                 hold.lease.window().note_taken(more);
             }
@@ -201,7 +215,11 @@ impl Open {
                 leased: hold.limit.is_some(),
             }
         };
-        self.holds.iter().map(charge).filter(|charged| !charged.units.is_zero()).collect()
+        self.holds
+            .iter()
+            .map(charge)
+            .filter(|charged| !charged.units.is_zero())
+            .collect()
     }
 
     fn final_status(&self, outcome: Outcome) -> u16 {

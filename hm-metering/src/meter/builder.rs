@@ -167,21 +167,36 @@ impl MeterBuilder {
     ///
     /// # Errors
     /// [`ConfigError`], for the first thing that is missing or makes no sense.
-    #[expect(clippy::unused_async, reason = "stores may need to be asked at start; callers await it already")]
+    #[expect(
+        clippy::unused_async,
+        reason = "stores may need to be asked at start; callers await it already"
+    )]
     pub async fn start(self) -> Result<Meter, ConfigError> {
         let (Some(plans), Some(sink)) = (self.plans.clone(), self.usage.clone()) else {
-            return Err(if self.plans.is_none() { ConfigError::NoPlans } else { ConfigError::NoUsage });
+            return Err(if self.plans.is_none() {
+                ConfigError::NoPlans
+            } else {
+                ConfigError::NoUsage
+            });
         };
         self.check_bounds()?;
         let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let ids = IdSource::from_os().map_err(ConfigError::NoRandomness)?;
         let holder = self.holder(&ids);
         let settles_itself = |quota: &Arc<dyn QuotaStore>| {
-            quota.settled_by().is_some_and(|store| sink.identity() == Some(store))
+            quota
+                .settled_by()
+                .is_some_and(|store| sink.identity() == Some(store))
         };
         let settle = self.quota.clone().filter(|quota| !settles_itself(quota));
         let book = self.quota.clone().map(|store| {
-            LeaseBook::new(store, holder, Arc::clone(&self.clock), runtime.clone(), self.store_timeout)
+            LeaseBook::new(
+                store,
+                holder,
+                Arc::clone(&self.clock),
+                runtime.clone(),
+                self.store_timeout,
+            )
         });
         let directory = Arc::new(Directory::new(Bounds {
             callers: self.callers,
@@ -223,7 +238,10 @@ impl MeterBuilder {
             invalid_for: self.invalid_for,
             under_way: std::sync::Mutex::new(HashMap::new()),
         };
-        let tasks = Tasks { flusher: Some(runtime.spawn(flusher.run())), feed: runtime.spawn(feed.run()) };
+        let tasks = Tasks {
+            flusher: Some(runtime.spawn(flusher.run())),
+            feed: runtime.spawn(feed.run()),
+        };
         Ok(Meter(Arc::new(Engine {
             verifier: self.verifier,
             directory,
@@ -241,11 +259,16 @@ impl MeterBuilder {
 
     fn holder(&self, ids: &IdSource) -> Holder {
         let now = self.clock.now();
-        let replica = self.replica.unwrap_or_else(|| ReplicaId::from_uuid(ids.next(now)));
+        let replica = self
+            .replica
+            .unwrap_or_else(|| ReplicaId::from_uuid(ids.next(now)));
         // Random bits rather than the time: a clock that was set back must not bring an epoch a second time. One bit
         // less, for databases whose integers have a sign.
         let random = Uuid::as_u64_pair(&ids.next(now)).1;
-        Holder { replica, epoch: random >> 1 }
+        Holder {
+            replica,
+            epoch: random >> 1,
+        }
     }
 
     fn check_bounds(&self) -> Result<(), ConfigError> {

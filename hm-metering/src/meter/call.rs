@@ -1,7 +1,7 @@
 //! What the engine needs to know of a request.
 
-use http::header::{HeaderMap, HeaderName};
 use http::Method;
+use http::header::{HeaderMap, HeaderName};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ENDPOINT_MAX: usize = 256;
@@ -21,7 +21,12 @@ impl<'a> Call<'a> {
     /// `endpoint` is the route's template if the framework tells it, such as `/users/{id}`, else the path.
     #[must_use]
     pub const fn new(method: &'a Method, headers: &'a HeaderMap, endpoint: &'a str) -> Self {
-        Self { method, headers, endpoint, request_id: None }
+        Self {
+            method,
+            headers,
+            endpoint,
+            request_id: None,
+        }
     }
 
     /// The request's id, where something before the engine gave it one. Otherwise a sound `X-Request-Id` of the caller
@@ -33,7 +38,11 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn request_id(&self) -> Option<&'a str> {
-        let header = || self.headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+        let header = || {
+            self.headers
+                .get(X_REQUEST_ID)
+                .and_then(|value| value.to_str().ok())
+        };
         self.request_id.or_else(header).filter(|id| is_sound_id(id))
     }
 
@@ -63,7 +72,10 @@ fn is_sound_id(id: &str) -> bool {
 }
 
 fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     &text[..end]
 }
 
@@ -75,9 +87,18 @@ mod tests {
     fn an_unsound_request_id_is_not_taken_over() {
         let mut headers = HeaderMap::new();
         let method = Method::GET;
-        for (sent, taken) in [("abc-1", true), ("", false), ("a b", false), (&"x".repeat(129), false)] {
+        for (sent, taken) in [
+            ("abc-1", true),
+            ("", false),
+            ("a b", false),
+            (&"x".repeat(129), false),
+        ] {
             headers.insert(X_REQUEST_ID, sent.parse().unwrap());
-            assert_eq!(Call::new(&method, &headers, "/").request_id().is_some(), taken, "{sent:?}");
+            assert_eq!(
+                Call::new(&method, &headers, "/").request_id().is_some(),
+                taken,
+                "{sent:?}"
+            );
         }
     }
 

@@ -49,7 +49,10 @@ impl Charge {
 
     /// Where the answer came from, for the ledger and reports; cut to 64 bytes.
     pub fn set_source(&self, source: &str) {
-        let end = (0..=SOURCE_MAX.min(source.len())).rev().find(|end| source.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=SOURCE_MAX.min(source.len()))
+            .rev()
+            .find(|end| source.is_char_boundary(*end))
+            .unwrap_or(0);
         self.touch(|said| said.source = Some(source[..end].to_owned()));
     }
 
@@ -98,7 +101,10 @@ mod tests {
         charge.clone().add(&tokens, Units::new(4));
         charge.set(&MeterName::REQUESTS, Units::new(2));
         let said = charge.said().unwrap();
-        assert_eq!(said.meters, [(tokens, Units::new(7)), (MeterName::REQUESTS, Units::new(2))]);
+        assert_eq!(
+            said.meters,
+            [(tokens, Units::new(7)), (MeterName::REQUESTS, Units::new(2))]
+        );
     }
 
     #[test]

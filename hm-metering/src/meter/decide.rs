@@ -82,7 +82,11 @@ pub(crate) fn decide(
                 Err(missed) => {
                     put_back(&holds);
                     return match missed {
-                        Missed::Ask(lease) => Decision::Ask { lease, limit: quota.limit, need },
+                        Missed::Ask(lease) => Decision::Ask {
+                            lease,
+                            limit: quota.limit,
+                            need,
+                        },
                         Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
                     };
                 }
@@ -93,7 +97,9 @@ pub(crate) fn decide(
         let check = bucket.take(ticks, 1);
         if !matches!(check, Check::Fits(_)) {
             // Somebody else was faster since the first look.
-            account.buckets[..position].iter().for_each(|bucket| bucket.put_back(1));
+            account.buckets[..position]
+                .iter()
+                .for_each(|bucket| bucket.put_back(1));
             put_back(&holds);
             return refuse_for_rate(account, operation, position, check, now);
         }
@@ -118,7 +124,11 @@ fn take(
     let Some(limit) = quota.limit else {
         return if window.is_known() {
             window.note_taken(need);
-            Ok(Hold { lease, limit: None, units: need })
+            Ok(Hold {
+                lease,
+                limit: None,
+                units: need,
+            })
         } else {
             Err(Missed::Ask(lease))
         };
@@ -145,7 +155,11 @@ fn take(
             });
         }
     }
-    Ok(Hold { lease, limit: quota.limit, units: need })
+    Ok(Hold {
+        lease,
+        limit: quota.limit,
+        units: need,
+    })
 }
 
 pub(crate) fn put_back(holds: &[Hold]) {
@@ -167,7 +181,13 @@ fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
         })
 }
 
-fn refuse_for_rate(account: &Account, operation: &Operation, position: usize, check: Check, now: Now) -> Decision {
+fn refuse_for_rate(
+    account: &Account,
+    operation: &Operation,
+    position: usize,
+    check: Check,
+    now: Now,
+) -> Decision {
     let bucket = &account.buckets[position];
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
@@ -184,7 +204,11 @@ fn refuse_for_rate(account: &Account, operation: &Operation, position: usize, ch
     if let Some(wait) = wait {
         refusal = refusal.with_retry_after(wait);
     }
-    let rate = RateReport { position, remaining, wait: wait.or(Some(Duration::ZERO)) };
+    let rate = RateReport {
+        position,
+        remaining,
+        wait: wait.or(Some(Duration::ZERO)),
+    };
     let _ = operation;
     let mut report = report(account, &peeked(account, now), None, now);
     report.rate = Some(rate);
@@ -221,7 +245,11 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
 /// The counters as they stand, with nothing taken.
 fn peeked(account: &Account, now: Now) -> Holds {
     let leases = account.quotas.iter().filter_map(|(quota, counter)| {
-        counter.at(now.wall).map(|lease| Hold { lease, limit: quota.limit, units: Units::ZERO })
+        counter.at(now.wall).map(|lease| Hold {
+            lease,
+            limit: quota.limit,
+            units: Units::ZERO,
+        })
     });
     leases.collect()
 }
@@ -229,7 +257,9 @@ fn peeked(account: &Account, now: Now) -> Holds {
 fn report(account: &Account, holds: &[Hold], rate: Option<RateReport>, now: Now) -> LimitReport {
     let first = account.quotas.first();
     let quota = first.and_then(|(quota, _)| {
-        let hold = holds.iter().find(|hold| hold.lease.window().key().meter == quota.meter)?;
+        let hold = holds
+            .iter()
+            .find(|hold| hold.lease.window().key().meter == quota.meter)?;
         let window = hold.lease.window();
         let period = window.key().period;
         Some(QuotaReport {
@@ -255,7 +285,14 @@ fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
     let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
         let remaining = bucket.remaining(ticks);
         let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
-        (share, RateReport { position, remaining, wait: None })
+        (
+            share,
+            RateReport {
+                position,
+                remaining,
+                wait: None,
+            },
+        )
     });
     states.min_by_key(|(share, _)| *share).map(|(_, rate)| rate)
 }

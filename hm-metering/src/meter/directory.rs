@@ -189,7 +189,12 @@ impl Directory {
         if let Some(key) = caller.principal.key() {
             self.by_key.pin().insert(key, fingerprint);
         }
-        if self.callers.pin().insert(fingerprint, Arc::clone(caller)).is_none() {
+        if self
+            .callers
+            .pin()
+            .insert(fingerprint, Arc::clone(caller))
+            .is_none()
+        {
             cold.order.push_back(fingerprint);
         }
         self.evict(&mut cold);
@@ -237,7 +242,10 @@ impl Directory {
         let id = caller.account.id;
         drop(caller);
         let accounts = self.accounts.pin();
-        if accounts.get(&id).is_some_and(|account| Arc::strong_count(account) <= 2) {
+        if accounts
+            .get(&id)
+            .is_some_and(|account| Arc::strong_count(account) <= 2)
+        {
             accounts.remove(&id);
         }
     }
@@ -281,7 +289,8 @@ impl Directory {
 
     /// The feed was read whole by a call that began at `at`.
     pub(crate) fn set_synced(&self, at: Duration) {
-        self.synced_at.fetch_max(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.synced_at
+            .fetch_max(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 
     /// How many callers are kept.
@@ -297,16 +306,22 @@ impl Cold {
         if missed > self.changes.len() as u64 {
             return true;
         }
-        self.changes.iter().rev().take(missed as usize).any(|change| match change {
-            ChangeSubject::Key { key, .. } => caller.principal.key() == Some(*key),
-            ChangeSubject::Account(id) => caller.account.id == *id,
-        })
+        self.changes
+            .iter()
+            .rev()
+            .take(missed as usize)
+            .any(|change| match change {
+                ChangeSubject::Key { key, .. } => caller.principal.key() == Some(*key),
+                ChangeSubject::Account(id) => caller.account.id == *id,
+            })
     }
 }
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("Directory")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
 }
 
@@ -322,17 +337,33 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn directory(callers: usize) -> Directory {
-        Directory::new(Bounds { callers, invalid: 2, staleness: SECOND * 5 })
+        Directory::new(Bounds {
+            callers,
+            invalid: 2,
+            staleness: SECOND * 5,
+        })
     }
 
     fn caller(number: u128, asked_at: Duration) -> Arc<Caller> {
-        let (plan, account) = (PlanId::from_static("free"), AccountId::from_uuid(Uuid::from_u128(number)));
+        let (plan, account) = (
+            PlanId::from_static("free"),
+            AccountId::from_uuid(Uuid::from_u128(number)),
+        );
         let anchor = Timestamp::from_micros(0);
         let principal = Principal::new(account, plan.clone(), anchor)
             .with_key(KeyId::from_uuid(Uuid::from_u128(number)), KeyEnv::Live);
-        let plan = Arc::new(Plan { id: plan, rates: Vec::new(), quotas: Vec::new() });
+        let plan = Arc::new(Plan {
+            id: plan,
+            rates: Vec::new(),
+            quotas: Vec::new(),
+        });
         let account = Arc::new(Account::new(account, plan, anchor, None, asked_at));
-        let verified = Verified { principal, not_before: None, expires_at: None, version: 1 };
+        let verified = Verified {
+            principal,
+            not_before: None,
+            expires_at: None,
+            version: 1,
+        };
         Arc::new(Caller::new(verified, account, asked_at))
     }
 
@@ -341,7 +372,10 @@ mod tests {
     }
 
     fn changed_key(number: u128) -> ChangeSubject {
-        ChangeSubject::Key { key: KeyId::from_uuid(Uuid::from_u128(number)), version: 2 }
+        ChangeSubject::Key {
+            key: KeyId::from_uuid(Uuid::from_u128(number)),
+            version: 2,
+        }
     }
 
     #[test]
@@ -363,7 +397,10 @@ mod tests {
         }
         directory.apply(changed_key(1));
         directory.apply(ChangeSubject::Account(AccountId::from_uuid(Uuid::from_u128(2))));
-        assert_eq!([1, 2, 3].map(|number| is_known(&directory, number, SECOND)), [false, false, true]);
+        assert_eq!(
+            [1, 2, 3].map(|number| is_known(&directory, number, SECOND)),
+            [false, false, true]
+        );
         directory.apply_unknown();
         assert!(!is_known(&directory, 3, SECOND));
     }
@@ -380,7 +417,10 @@ mod tests {
         for number in 0..=CHANGES as u128 {
             directory.apply(changed_key(number + 10));
         }
-        assert!(!directory.keep(Fingerprint(3), &caller(3, SECOND), before), "too many changes to tell");
+        assert!(
+            !directory.keep(Fingerprint(3), &caller(3, SECOND), before),
+            "too many changes to tell"
+        );
     }
 
     #[test]
@@ -404,11 +444,23 @@ mod tests {
         for number in 0..5 {
             directory.keep_invalid(Fingerprint(number), InvalidKey::Unknown, SECOND);
         }
-        assert!(matches!(directory.look_up(Fingerprint(4), Duration::ZERO), Known::Invalid(InvalidKey::Unknown)));
-        assert!(matches!(directory.look_up(Fingerprint(4), SECOND), Known::Nothing));
-        assert!(matches!(directory.look_up(Fingerprint(0), Duration::ZERO), Known::Nothing));
+        assert!(matches!(
+            directory.look_up(Fingerprint(4), Duration::ZERO),
+            Known::Invalid(InvalidKey::Unknown)
+        ));
+        assert!(matches!(
+            directory.look_up(Fingerprint(4), SECOND),
+            Known::Nothing
+        ));
+        assert!(matches!(
+            directory.look_up(Fingerprint(0), Duration::ZERO),
+            Known::Nothing
+        ));
         directory.apply(changed_key(1));
-        assert!(matches!(directory.look_up(Fingerprint(4), Duration::ZERO), Known::Nothing));
+        assert!(matches!(
+            directory.look_up(Fingerprint(4), Duration::ZERO),
+            Known::Nothing
+        ));
     }
 
     #[test]

@@ -48,11 +48,17 @@ impl Feed {
                 Ok(Ok(Some(page))) => page,
                 Ok(Ok(None)) => return Some(Step::NoFeed),
                 Ok(Err(error)) if error.kind() == StoreErrorKind::Invalid => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the feed of changes was lost");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the feed of changes was lost"
+                    );
                     return Some(Step::Lost);
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the feed of changes can't be read");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the feed of changes can't be read"
+                    );
                     return cursor.map(Step::At);
                 }
                 Err(_) => {

@@ -62,7 +62,11 @@ impl Filler {
     }
 
     /// The fill that is under way for this key, or a new one. None when there are too many.
-    fn join(self: &Arc<Self>, fingerprint: Fingerprint, key: PresentedKey) -> Option<watch::Receiver<Option<Filled>>> {
+    fn join(
+        self: &Arc<Self>,
+        fingerprint: Fingerprint,
+        key: PresentedKey,
+    ) -> Option<watch::Receiver<Option<Filled>>> {
         let mut under_way = self.under_way();
         if let Some(answer) = under_way.get(&fingerprint) {
             return Some(answer.clone());
@@ -72,7 +76,10 @@ impl Filler {
         }
         let (sender, answer) = watch::channel(None);
         under_way.insert(fingerprint, answer.clone());
-        let entry = Entry { filler: Arc::clone(self), fingerprint };
+        let entry = Entry {
+            filler: Arc::clone(self),
+            fingerprint,
+        };
         self.runtime.spawn(async move {
             let filled = entry.filler.ask_in_time(fingerprint, &key).await;
             // First out of the table, so that whoever comes now asks anew, then wake those who wait.
@@ -106,7 +113,8 @@ impl Filler {
             let asked_at = self.clock.monotonic();
             match self.verifier.verify(key, self.clock.now()).await? {
                 Verdict::Invalid { reason, .. } => {
-                    self.directory.keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
+                    self.directory
+                        .keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
                     return Ok(Filled::Invalid(reason));
                 }
                 Verdict::Valid(verified) => {
@@ -116,7 +124,10 @@ impl Filler {
                 }
             }
         }
-        Err(StoreError::new(StoreErrorKind::Unavailable, "check a key that keeps changing"))
+        Err(StoreError::new(
+            StoreErrorKind::Unavailable,
+            "check a key that keeps changing",
+        ))
     }
 
     /// None when the key or its account changed meanwhile.

@@ -186,7 +186,11 @@ impl Flusher {
     async fn record_once(&self, batch: &Batch) -> crate::StoreResult<()> {
         self.sink.record(batch).await?;
         match &self.settle {
-            Some(quota) => quota.settle(self.holder, batch.id, &batch.settlements, batch.created_at).await,
+            Some(quota) => {
+                quota
+                    .settle(self.holder, batch.id, &batch.settlements, batch.created_at)
+                    .await
+            }
             None => Ok(()),
         }
     }
@@ -195,7 +199,11 @@ impl Flusher {
         let number = self.next_batch;
         self.next_batch += 1;
         Batch {
-            id: BatchId { replica: self.holder.replica, epoch: self.holder.epoch, number },
+            id: BatchId {
+                replica: self.holder.replica,
+                epoch: self.holder.epoch,
+                number,
+            },
             created_at: self.clock.now(),
             events: part.iter().map(|finished| finished.event.clone()).collect(),
             settlements: settlements(part),
@@ -205,7 +213,10 @@ impl Flusher {
 
 impl fmt::Debug for Flusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flusher").field("holder", &self.holder).field("pace", &self.pace).finish_non_exhaustive()
+        f.debug_struct("Flusher")
+            .field("holder", &self.holder)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,11 +238,22 @@ fn settlements(part: &[Finished]) -> Vec<Settlement> {
     let mut sums: BTreeMap<Key, Units> = BTreeMap::new();
     for charged in part.iter().flat_map(|finished| &finished.charges) {
         let token = charged.leased.then(|| charged.lease.token()).flatten();
-        let key = (charged.lease.window().key().clone(), token, charged.plan.clone(), charged.limit);
+        let key = (
+            charged.lease.window().key().clone(),
+            token,
+            charged.plan.clone(),
+            charged.limit,
+        );
         let sum = sums.entry(key).or_default();
         *sum = sum.plus(charged.units);
     }
     sums.into_iter()
-        .map(|((key, lease, plan, limit), units)| Settlement { key, plan, limit, lease, units })
+        .map(|((key, lease, plan, limit), units)| Settlement {
+            key,
+            plan,
+            limit,
+            lease,
+            units,
+        })
         .collect()
 }

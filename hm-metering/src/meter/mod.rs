@@ -167,9 +167,8 @@ impl Meter {
     /// it is.
     pub async fn flush(&self, at_most: Duration) -> bool {
         let (done, recorded) = oneshot::channel();
-        let flush = async {
-            self.0.requests.send(Request::Flush(done)).await.is_ok() && recorded.await.is_ok()
-        };
+        let flush =
+            async { self.0.requests.send(Request::Flush(done)).await.is_ok() && recorded.await.is_ok() };
         timeout(at_most, flush).await.unwrap_or(false)
     }
 
@@ -179,15 +178,16 @@ impl Meter {
     /// Dropping the future leaves the meter unusable and part of the work undone.
     pub async fn shutdown(&self, at_most: Duration) -> ShutdownReport {
         let (done, recorded) = oneshot::channel();
-        let stop = async {
-            self.0.requests.send(Request::Stop(done)).await.is_ok() && recorded.await.is_ok()
-        };
+        let stop =
+            async { self.0.requests.send(Request::Stop(done)).await.is_ok() && recorded.await.is_ok() };
         let began = self.0.clock.monotonic();
         // A quarter of the time is kept for the leases.
         let recorded = timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
         let rest = at_most.saturating_sub(self.0.clock.monotonic().saturating_sub(began));
         let released = match &self.0.book {
-            Some(book) => timeout(rest, book.give_all_back()).await.is_ok_and(|left| left == 0),
+            Some(book) => timeout(rest, book.give_all_back())
+                .await
+                .is_ok_and(|left| left == 0),
             None => true,
         };
         let mut tasks = self.0.tasks.lock().await;
@@ -203,7 +203,9 @@ impl Meter {
 
 impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").field("directory", &self.0.directory).finish_non_exhaustive()
+        f.debug_struct("Meter")
+            .field("directory", &self.0.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -229,17 +231,29 @@ enum Decided {
 
 impl Engine {
     fn now(&self) -> Now {
-        Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+        Now {
+            wall: self.clock.now(),
+            monotonic: self.clock.monotonic(),
+        }
     }
 
     fn request(&self, id: EventId, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Undecided {
-        Undecided { id, operation: Arc::clone(operation), facts: call.facts(|| id.to_string()), arrived: now }
+        Undecided {
+            id,
+            operation: Arc::clone(operation),
+            facts: call.facts(|| id.to_string()),
+            arrived: now,
+        }
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
     fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
         let facts = call.facts(|| self.ids.next(now.wall).to_string());
-        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, facts.request_id))))
+        Admit::Ready(Err(Box::new(Rejection::new(
+            Refusal::new(kind),
+            None,
+            facts.request_id,
+        ))))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
@@ -247,8 +261,15 @@ impl Engine {
         if let Err(reason) = caller.check_dates(now.wall) {
             return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
         }
-        if let Some(scope) = operation.scopes().iter().find(|scope| !caller.principal.has_scope(scope)) {
-            return Decided::Ready(Err((Refusal::new(RefusalKind::MissingScope).with_scope(scope), None)));
+        if let Some(scope) = operation
+            .scopes()
+            .iter()
+            .find(|scope| !caller.principal.has_scope(scope))
+        {
+            return Decided::Ready(Err((
+                Refusal::new(RefusalKind::MissingScope).with_scope(scope),
+                None,
+            )));
         }
         match decide(&caller.account, operation, self.book.as_ref(), now) {
             Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
@@ -280,7 +301,11 @@ impl Engine {
                 };
                 tracing::warn!(reason = why, "a request is refused");
                 let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-                return Err(Box::new(Rejection::new(refusal, Some(report), request.facts.request_id)));
+                return Err(Box::new(Rejection::new(
+                    refusal,
+                    Some(report),
+                    request.facts.request_id,
+                )));
             }
         };
         Ok(Admission::new(Open {
@@ -326,7 +351,14 @@ impl Engine {
             response_time_us: micros(now.monotonic.saturating_sub(request.arrived.monotonic)),
             request_id: request.facts.request_id.clone(),
         };
-        if self.finished.try_send(Finished { event, charges: SmallVec::new() }).is_err() {
+        if self
+            .finished
+            .try_send(Finished {
+                event,
+                charges: SmallVec::new(),
+            })
+            .is_err()
+        {
             // It was served by us and charged to nobody: the answer is more useful than its record.
             tracing::warn!("the queue of events is full; a refused request is not recorded");
         }
@@ -381,7 +413,10 @@ impl Engine {
 
     async fn ask(&self, question: &Question, at_most: Duration) -> Answer {
         match &self.book {
-            Some(book) => book.wait(&question.lease, question.limit, question.need, at_most).await,
+            Some(book) => {
+                book.wait(&question.lease, question.limit, question.need, at_most)
+                    .await
+            }
             None => Answer::Failed,
         }
     }

@@ -1,8 +1,10 @@
 //! A request that was refused, with everything its answer needs.
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use http::StatusCode;
 use bytes::Bytes;
+use http::StatusCode;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 
 use super::report::{LimitReport, seconds_up, write_retry_after};
@@ -47,7 +49,11 @@ impl Rejection {
             request.id = request_id,
             "a request was refused"
         );
-        Self { refusal, report, request_id }
+        Self {
+            refusal,
+            report,
+            request_id,
+        }
     }
 
     /// Why.

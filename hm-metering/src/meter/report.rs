@@ -95,7 +95,9 @@ impl LimitReport {
                 Some(remaining) => write!(out, "{remaining}"),
                 None => out.write_str("unlimited"),
             });
-            text.header(RESET, |out| write!(out, "{}", quota.reset.to_datetime().format("%Y-%m-%d")));
+            text.header(RESET, |out| {
+                write!(out, "{}", quota.reset.to_datetime().format("%Y-%m-%d"))
+            });
         }
         text.header(POLICY, |out| self.write_policy(out));
         text.header(RATE_LIMIT, |out| self.write_state(out));
@@ -104,12 +106,29 @@ impl LimitReport {
 
     fn write_policy(&self, out: &mut BytesMut) -> std::fmt::Result {
         let mut comma = "";
-        if let Some(QuotaReport { name, limit: Some(limit), start, reset, .. }) = &self.quota {
-            write!(out, "\"{name}\";q={limit};w={}", reset.since(*start).as_secs().max(1))?;
+        if let Some(QuotaReport {
+            name,
+            limit: Some(limit),
+            start,
+            reset,
+            ..
+        }) = &self.quota
+        {
+            write!(
+                out,
+                "\"{name}\";q={limit};w={}",
+                reset.since(*start).as_secs().max(1)
+            )?;
             comma = ", ";
         }
         for rate in &self.plan.rates {
-            write!(out, "{comma}\"{}\";q={};w={}", rate.name, rate.limit, rate.per.as_secs().max(1))?;
+            write!(
+                out,
+                "{comma}\"{}\";q={};w={}",
+                rate.name,
+                rate.limit,
+                rate.per.as_secs().max(1)
+            )?;
             comma = ", ";
         }
         Ok(())
@@ -127,7 +146,12 @@ impl LimitReport {
         match &self.quota {
             Some(quota) => match quota.remaining() {
                 Some(left) => {
-                    write!(out, "\"{}\";r={left};t={}", quota.name, seconds_up(quota.reset.since(self.now)))
+                    write!(
+                        out,
+                        "\"{}\";r={left};t={}",
+                        quota.name,
+                        seconds_up(quota.reset.since(self.now))
+                    )
                 }
                 None => Ok(()),
             },
@@ -186,9 +210,18 @@ mod tests {
     use crate::plan::RateLimit;
 
     fn report(limit: Option<Units>, rate: Option<RateReport>) -> LimitReport {
-        let second = RateLimit { name: "second".to_owned(), limit: 500, per: Duration::from_secs(1), burst: 500 };
+        let second = RateLimit {
+            name: "second".to_owned(),
+            limit: 500,
+            per: Duration::from_secs(1),
+            burst: 500,
+        };
         LimitReport {
-            plan: Arc::new(Plan { id: PlanId::from_static("pro"), rates: vec![second], quotas: Vec::new() }),
+            plan: Arc::new(Plan {
+                id: PlanId::from_static("pro"),
+                rates: vec![second],
+                quotas: Vec::new(),
+            }),
             now: Timestamp::from_micros(1_797_033_600_500_000),
             quota: Some(QuotaReport {
                 name: "month",
@@ -204,7 +237,10 @@ mod tests {
     fn written(report: &LimitReport) -> Vec<String> {
         let mut headers = HeaderMap::new();
         report.write(&mut headers);
-        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -224,7 +260,11 @@ mod tests {
 
     #[test]
     fn an_unlimited_plan_says_so_and_shows_its_rate() {
-        let rate = RateReport { position: 0, remaining: 499, wait: None };
+        let rate = RateReport {
+            position: 0,
+            remaining: 499,
+            wait: None,
+        };
         assert_eq!(
             written(&report(None, Some(rate))),
             [
@@ -240,7 +280,11 @@ mod tests {
 
     #[test]
     fn a_violated_rate_is_the_one_that_is_shown() {
-        let rate = RateReport { position: 0, remaining: 0, wait: Some(Duration::from_millis(1_200)) };
+        let rate = RateReport {
+            position: 0,
+            remaining: 0,
+            wait: Some(Duration::from_millis(1_200)),
+        };
         let headers = written(&report(Some(Units::new(10_000)), Some(rate)));
         assert_eq!(headers.last().unwrap(), "ratelimit: \"second\";r=0;t=2");
     }

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{
-    FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Window, low_water, next_size, want,
+    FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Window, low_water, next_size,
+    want,
 };
 use crate::error::StoreResult;
 use crate::id::AccountId;
@@ -97,7 +98,9 @@ impl Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("window", &self.window).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("window", &self.window)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +113,10 @@ pub(crate) struct Counter {
 
 impl Counter {
     fn new() -> Self {
-        Self { current: ArcSwapOption::empty(), windows: Mutex::default() }
+        Self {
+            current: ArcSwapOption::empty(),
+            windows: Mutex::default(),
+        }
     }
 
     /// The window that `now` lies in, if it is the one in use.
@@ -125,7 +131,13 @@ impl Counter {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let found = windows.iter().find(|lease| lease.window.key().period == period);
         let lease = found.map_or_else(
-            || Arc::new(Lease::new(QuotaKey { account, meter: meter.clone(), period })),
+            || {
+                Arc::new(Lease::new(QuotaKey {
+                    account,
+                    meter: meter.clone(),
+                    period,
+                }))
+            },
             Arc::clone,
         );
         if found.is_none() {
@@ -136,7 +148,10 @@ impl Counter {
     }
 
     fn leases(&self) -> Vec<Arc<Lease>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.windows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Forgets windows that are over, have nothing to give back, and that no request holds.
@@ -144,8 +159,13 @@ impl Counter {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.retain(|lease| {
             let over = lease.window.key().period.end <= now;
-            let done = lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
-            let current = self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, lease));
+            let done =
+                lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
+            let current = self
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, lease));
             current || !over || !done || Arc::strong_count(lease) > 1
         });
     }
@@ -244,7 +264,9 @@ impl LeaseBook {
         }
         let asked_at = self.clock.monotonic();
         let ask = lease.with_state(|state| {
-            let lasted = state.granted_at.map(|at| (state.size, asked_at.saturating_sub(at)));
+            let lasted = state
+                .granted_at
+                .map(|at| (state.size, asked_at.saturating_sub(at)));
             // Only a lease that was used up says something about the size.
             if lease.window.remaining().get() <= low_water(state.size) || lasted.is_none() {
                 state.size = next_size(lasted);
@@ -264,7 +286,14 @@ impl LeaseBook {
     }
 
     async fn apply_lease(&self, lease: &Lease, ask: &LeaseAsk, asked_at: Duration, need: Units) -> Answer {
-        match self.in_time(lease, Operation::Lease(ask.clone(), asked_at), self.store.lease(ask)).await {
+        match self
+            .in_time(
+                lease,
+                Operation::Lease(ask.clone(), asked_at),
+                self.store.lease(ask),
+            )
+            .await
+        {
             Some(grant) => self.note_grant(lease, ask, &grant, asked_at, need),
             None => Answer::Failed,
         }
@@ -311,7 +340,10 @@ impl LeaseBook {
                 Answer::Granted
             }
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a quota's balance can't be read");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a quota's balance can't be read"
+                );
                 Answer::Failed
             }
             Err(_) => {
@@ -347,7 +379,10 @@ impl LeaseBook {
         let (answer, repeat) = match outcome {
             Ok(Ok(answer)) => (Some(answer), false),
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a quota's lease can't be changed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a quota's lease can't be changed"
+                );
                 (None, error.is_transient())
             }
             Err(_) => {
@@ -391,7 +426,10 @@ impl LeaseBook {
 
     async fn apply_release(&self, lease: &Lease, release: &Release) -> bool {
         let call = self.store.release(release);
-        match self.in_time(lease, Operation::Release(release.clone()), call).await {
+        match self
+            .in_time(lease, Operation::Release(release.clone()), call)
+            .await
+        {
             Some(balance) => {
                 lease.window.learn(balance);
                 lease.with_state(|state| {
@@ -423,7 +461,9 @@ impl LeaseBook {
         for some in fresh.chunks(BALANCES) {
             self.learn_balances(some).await;
         }
-        self.counters.pin().retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.leases().is_empty());
+        self.counters
+            .pin()
+            .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.leases().is_empty());
     }
 
     /// Answers whether the balance should be learnt anew.
@@ -495,7 +535,9 @@ impl LeaseBook {
 
 impl fmt::Debug for LeaseBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseBook").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("LeaseBook")
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
     }
 }
 

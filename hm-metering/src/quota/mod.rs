@@ -138,8 +138,8 @@ pub struct StoreIdentity(pub uuid::Uuid);
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {
     /// Debits as many units as are left, at most `ask.want`, in one atomic step. Less than wanted, down to nothing, is
-    /// a grant too, not an error. Repeating the holder's last operation answers as it did the first time and debits
-    /// nothing.
+    /// a grant too, not an error. Repeating the holder's last operation grants what it granted the first time, under the
+    /// same token, and debits nothing; the balance is the counter's state now.
     ///
     /// # Errors
     /// [`Conflict`](crate::StoreErrorKind::Conflict) for an operation number below the last one applied.

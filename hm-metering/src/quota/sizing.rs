@@ -51,14 +51,23 @@ mod tests {
 
     #[test]
     fn leases_shrink_to_one_near_the_limit() {
-        assert_eq!(want(1_000, Units::ZERO, Units::ZERO, Some(Units::new(400))), Units::new(100));
-        assert_eq!(want(1_000, Units::ONE, Units::ONE, Some(Units::new(3))), Units::ONE);
+        assert_eq!(
+            want(1_000, Units::ZERO, Units::ZERO, Some(Units::new(400))),
+            Units::new(100)
+        );
+        assert_eq!(
+            want(1_000, Units::ONE, Units::ONE, Some(Units::new(3))),
+            Units::ONE
+        );
         assert_eq!(want(1_000, Units::ONE, Units::ONE, Some(Units::ZERO)), Units::ONE);
     }
 
     #[test]
     fn a_request_can_always_ask_for_what_it_takes() {
-        assert_eq!(want(8, Units::new(50), Units::new(50), Some(Units::new(60))), Units::new(50));
+        assert_eq!(
+            want(8, Units::new(50), Units::new(50), Some(Units::new(60))),
+            Units::new(50)
+        );
     }
 
     #[test]

@@ -73,7 +73,10 @@ impl Window {
             let Some(left) = has.checked_sub(units.get()) else {
                 return Take::Short;
             };
-            match self.remaining.compare_exchange_weak(has, left, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .remaining
+                .compare_exchange_weak(has, left, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => {
                     self.taken.fetch_add(units.get(), Ordering::AcqRel);
                     let low = left <= self.low_water.load(Ordering::Relaxed);
@@ -139,7 +142,8 @@ impl Window {
     /// use only grows, the greatest result seen is the best.
     pub(crate) fn learn(&self, balance: Balance) {
         let ours = self.submitted.load(Ordering::Acquire);
-        self.others.fetch_max(balance.used.get().saturating_sub(ours), Ordering::AcqRel);
+        self.others
+            .fetch_max(balance.used.get().saturating_sub(ours), Ordering::AcqRel);
         self.known.store(true, Ordering::Release);
     }
 
@@ -155,7 +159,11 @@ impl Window {
 
     /// Units used in the period as far as this process knows, its own requests in flight included.
     pub(crate) fn used(&self) -> Units {
-        Units::new(self.others.load(Ordering::Acquire).saturating_add(self.taken.load(Ordering::Acquire)))
+        Units::new(
+            self.others
+                .load(Ordering::Acquire)
+                .saturating_add(self.taken.load(Ordering::Acquire)),
+        )
     }
 
     /// How much this process took since the period began.
@@ -213,7 +221,10 @@ mod tests {
         Window::new(QuotaKey {
             account: AccountId::from_uuid(uuid::Uuid::nil()),
             meter: MeterName::REQUESTS,
-            period: Period { start: Timestamp::from_micros(0), end: Timestamp::from_micros(1) },
+            period: Period {
+                start: Timestamp::from_micros(0),
+                end: Timestamp::from_micros(1),
+            },
         })
     }
 
@@ -245,11 +256,20 @@ mod tests {
         let window = window();
         window.note_taken(Units::new(5));
         window.note_submitted(Units::new(5));
-        window.learn(Balance { used: Units::new(3), leased: Units::ZERO });
+        window.learn(Balance {
+            used: Units::new(3),
+            leased: Units::ZERO,
+        });
         assert_eq!(window.used(), Units::new(5));
-        window.learn(Balance { used: Units::new(9), leased: Units::ZERO });
+        window.learn(Balance {
+            used: Units::new(9),
+            leased: Units::ZERO,
+        });
         assert_eq!(window.used(), Units::new(9));
-        window.learn(Balance { used: Units::new(7), leased: Units::ZERO });
+        window.learn(Balance {
+            used: Units::new(7),
+            leased: Units::ZERO,
+        });
         assert_eq!(window.used(), Units::new(9));
     }
 
@@ -274,13 +294,18 @@ mod tests {
                 .map(|_| {
                     let window = Arc::clone(&window);
                     scope.spawn(move || {
-                        (0..5_000).filter(|_| window.take(Units::ONE, 0) != Take::Short).count() as u64
+                        (0..5_000)
+                            .filter(|_| window.take(Units::ONE, 0) != Take::Short)
+                            .count() as u64
                     })
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(taken, 10_000);
-        assert_eq!((window.used(), window.remaining()), (Units::new(10_000), Units::ZERO));
+        assert_eq!(
+            (window.used(), window.remaining()),
+            (Units::new(10_000), Units::ZERO)
+        );
     }
 }
