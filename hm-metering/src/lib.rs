@@ -1,5 +1,7 @@
 //! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.
 
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod error;
 pub mod id;
 pub mod key;
@@ -17,6 +19,8 @@ pub mod principal;
 pub mod quota;
 pub mod rate;
 pub mod refusal;
+#[cfg(feature = "salvo")]
+pub mod salvo;
 mod shared;
 pub mod time;
 pub mod units;

@@ -80,8 +80,8 @@ fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
 
 #[cfg(feature = "axum")]
 fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
-    let template = request.extensions().get::<axum::extract::MatchedPath>();
-    template.map_or_else(|| request.uri().path(), axum::extract::MatchedPath::as_str)
+    let template = request.extensions().get::<::axum::extract::MatchedPath>();
+    template.map_or_else(|| request.uri().path(), ::axum::extract::MatchedPath::as_str)
 }
 
 #[cfg(not(feature = "axum"))]

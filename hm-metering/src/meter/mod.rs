@@ -104,6 +104,15 @@ pub enum Admit {
 /// The future of an [`Admit`] that has to wait.
 pub type AdmitFuture = Pin<Box<dyn Future<Output = Result<Admission, Box<Rejection>>> + Send>>;
 
+impl fmt::Debug for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(decision) => f.debug_tuple("Ready").field(decision).finish(),
+            Self::Pending(_) => f.write_str("Pending(…)"),
+        }
+    }
+}
+
 /// What is left when a meter has shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownReport {

@@ -120,11 +120,6 @@ impl Window {
         Units::new(self.remaining.load(Ordering::Acquire))
     }
 
-    /// Until when leased units may be taken.
-    pub(crate) fn lease_until(&self) -> u64 {
-        self.until.load(Ordering::Acquire)
-    }
-
     /// Notes units that are about to be settled. Must come before they are sent, see [`Window::learn`].
     pub(crate) fn note_submitted(&self, units: Units) {
         self.submitted.fetch_add(units.get(), Ordering::AcqRel);
