@@ -2,6 +2,7 @@
 
 #[cfg(feature = "axum")]
 pub mod axum;
+pub mod client_address;
 pub mod error;
 pub mod id;
 pub mod key;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod principal;
 pub mod quota;
 pub mod rate;
+pub mod rate_layer;
 pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
@@ -26,6 +28,7 @@ pub mod time;
 pub mod units;
 pub mod usage;
 
+pub use client_address::{PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
@@ -40,6 +43,7 @@ pub use plan::{Plan, PlanSource, Plans, PlansError};
 pub use principal::Principal;
 pub use quota::QuotaStore;
 pub use rate::RateLimiter;
+pub use rate_layer::RateLimitLayer;
 pub use refusal::{Refusal, RefusalKind};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use units::Units;

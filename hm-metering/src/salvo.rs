@@ -18,16 +18,20 @@
 //! ```
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
+use salvo_core::conn::SocketAddr;
 use salvo_core::http::ResBody;
 use salvo_core::{BoxedError, Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
+use crate::client_address::PeerAddress;
 use crate::layer::{MeteredBody, MeteringLayer};
 use crate::meter::{Admission, Admit, Call, Charge, Rejection, RequestId};
+use crate::rate_layer::RateLimitLayer;
 use crate::usage::Outcome;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -137,6 +141,45 @@ fn refuse(rejection: &Rejection, res: &mut Response) {
     rejection.write_headers(&body, res.headers_mut());
     res.extensions.insert(rejection.refusal().clone());
     res.replace_body(ResBody::Once(body));
+}
+
+/// Limits how often a client address may call the handlers behind it; made by [`RateLimitLayer::hoop`].
+#[derive(Clone, Debug)]
+pub struct RateLimitHoop(RateLimitLayer);
+
+impl RateLimitLayer {
+    /// The same as a Salvo handler.
+    #[must_use]
+    pub const fn hoop(self) -> RateLimitHoop {
+        RateLimitHoop(self)
+    }
+}
+
+#[async_trait]
+impl Handler for RateLimitHoop {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let request_id = req
+            .extensions()
+            .get::<RequestId>()
+            .map(|RequestId(id)| id.as_str());
+        let peer = req
+            .extensions()
+            .get::<PeerAddress>()
+            .map(|peer| peer.0)
+            .or_else(|| peer(req.remote_addr()));
+        if let Err(rejection) = self.0.check(peer, req.headers(), request_id) {
+            refuse(&rejection, res);
+            ctrl.skip_rest();
+        }
+    }
+}
+
+fn peer(address: &SocketAddr) -> Option<IpAddr> {
+    match address {
+        SocketAddr::IPv4(address) => Some(IpAddr::V4(*address.ip())),
+        SocketAddr::IPv6(address) => Some(IpAddr::V6(*address.ip())),
+        _ => None,
+    }
 }
 
 impl fmt::Debug for MeteringHoop {

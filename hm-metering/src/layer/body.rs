@@ -42,6 +42,16 @@ impl<B: Body> MeteredBody<B> {
         }
     }
 
+    /// A body that is nobody's to settle.
+    pub(crate) const fn passing(body: B) -> Self {
+        Self {
+            kind: Kind::Inner {
+                body,
+                admission: None,
+            },
+        }
+    }
+
     /// A body that ends the request of `admission`. One that is over already ends it at once.
     pub(crate) fn inner(body: B, mut admission: Option<Admission>) -> Self {
         if body.is_end_stream()

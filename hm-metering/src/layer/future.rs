@@ -171,7 +171,8 @@ fn follow<ResB: Body>(response: Response<ResB>, admission: Option<Admission>) ->
     Response::from_parts(parts, MeteredBody::inner(body, admission))
 }
 
-fn refuse<ResB: Body>(rejection: &Rejection) -> Response<MeteredBody<ResB>> {
+/// The answer to a refused request.
+pub(crate) fn refuse<ResB: Body>(rejection: &Rejection) -> Response<MeteredBody<ResB>> {
     let body = rejection.body();
     let mut response = Response::new(MeteredBody::own(body.clone()));
     *response.status_mut() = rejection.status();

@@ -22,6 +22,7 @@ use tower_layer::Layer;
 
 pub use body::MeteredBody;
 pub use future::ResponseFuture;
+pub(crate) use future::refuse;
 pub use service::Metering;
 
 use crate::meter::Meter;

@@ -62,7 +62,7 @@ impl Caller {
             not_before: verified.not_before,
             expires_at: verified.expires_at,
             asked_at,
-            used: AtomicBool::new(true),
+            used: AtomicBool::new(false),
             stale: AtomicBool::new(false),
         }
     }

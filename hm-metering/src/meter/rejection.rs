@@ -32,6 +32,7 @@ struct Problem<'a> {
     status: u16,
     detail: String,
     code: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
@@ -68,7 +69,7 @@ impl Rejection {
         self.report.as_ref()
     }
 
-    /// The request's id.
+    /// The request's id; empty where nobody gave it one.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
@@ -91,7 +92,9 @@ impl Rejection {
         if let Some(challenge) = self.challenge() {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+        if !self.request_id.is_empty()
+            && let Ok(id) = HeaderValue::from_str(&self.request_id)
+        {
             headers.insert(X_REQUEST_ID, id);
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
