@@ -124,7 +124,6 @@ pub struct ShutdownReport {
 
 impl Meter {
     /// Starts to put a meter together. `verifier` says whom keys speak for; everything else has a method of the builder.
-    #[must_use]
     pub fn builder(verifier: impl KeyVerifier) -> MeterBuilder {
         MeterBuilder::new(Arc::new(verifier))
     }
