@@ -1,5 +1,7 @@
 //! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod key;
