@@ -1,0 +1,167 @@
+//! Taking units.
+
+use std::cmp::Ordering;
+
+use async_trait::async_trait;
+use hm_metering::Units;
+use hm_metering::quota::{FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{DatabaseTransaction, EntityTrait};
+
+use super::counter;
+use crate::entity::quota_counter;
+use crate::entity::quota_lease::{Column, Entity, Model};
+use crate::error::Failure;
+use crate::sql;
+use crate::store::run::Work;
+
+pub(super) const OPEN: &str = "open";
+pub(super) const CLOSED: &str = "closed";
+
+pub(super) struct Lease(pub(super) LeaseAsk);
+
+#[async_trait]
+impl Work for Lease {
+    type Answer = LeaseGrant;
+
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<LeaseGrant, Failure> {
+        let ask = &self.0;
+        let operation = number(ask.operation)?;
+        let fresh = counter::fresh(&ask.key, None, Some(ask.limit), ask.now);
+        let mut counter = counter::lock_one(transaction, fresh).await?;
+        let found = find(transaction, ask.holder, &ask.key).await?;
+        if let Some(lease) = &found
+            && is_repeated(lease, operation)?
+        {
+            // What gave units back before can't have been a lease.
+            let granted = lease.last_grant.ok_or(Failure::CONFLICT)?;
+            return Ok(grant(Units::from_i64(granted), lease, &counter));
+        }
+
+        let balance = counter::balance(&counter);
+        let left = ask.limit.minus(balance.used).minus(balance.leased);
+        let granted = left.min(ask.want);
+        let mut lease = match found {
+            Some(lease) if lease.state == OPEN => lease,
+            // One that was closed begins anew: what it had is no longer its own.
+            _ => {
+                counter.token += 1;
+                opened(ask, counter.token)
+            }
+        };
+        counter.leased += granted.as_i64();
+        counter.quota = Some(ask.limit.as_i64());
+        counter.updated_at = ask.now.as_micros();
+        lease.granted += granted.as_i64();
+        lease.expires_at = lease.expires_at.max(ask.until.as_micros());
+        lease.updated_at = ask.now.as_micros();
+        lease.last_op = operation;
+        lease.last_grant = Some(granted.as_i64());
+        let answer = grant(granted, &lease, &counter);
+        counter::save(transaction, [counter]).await?;
+        save(transaction, [lease]).await?;
+        Ok(answer)
+    }
+}
+
+/// The number of an operation as its column holds it.
+pub(super) fn number(operation: u64) -> Result<i64, Failure> {
+    match i64::try_from(operation) {
+        Ok(number) if number > 0 => Ok(number),
+        Ok(_) | Err(_) => Err(Failure::INVALID),
+    }
+}
+
+/// Whether `operation` is the holder's last one, not a new one.
+pub(super) fn is_repeated(lease: &Model, operation: i64) -> Result<bool, Failure> {
+    match operation.cmp(&lease.last_op) {
+        Ordering::Less => Err(Failure::CONFLICT),
+        Ordering::Equal => Ok(true),
+        Ordering::Greater => Ok(false),
+    }
+}
+
+fn grant(granted: Units, lease: &Model, counter: &quota_counter::Model) -> LeaseGrant {
+    LeaseGrant {
+        granted,
+        token: FencingToken(lease.token.cast_unsigned()),
+        balance: counter::balance(counter),
+    }
+}
+
+fn opened(ask: &LeaseAsk, token: i64) -> Model {
+    Model {
+        account_id: ask.key.account.as_uuid(),
+        meter: ask.key.meter.as_str().to_owned(),
+        period_start: ask.key.period.start.as_micros(),
+        replica: ask.holder.replica.as_uuid(),
+        epoch: ask.holder.epoch.cast_signed(),
+        token,
+        granted: 0,
+        settled: 0,
+        last_op: 0,
+        last_grant: None,
+        expires_at: ask.until.as_micros(),
+        state: OPEN.to_owned(),
+        updated_at: ask.now.as_micros(),
+    }
+}
+
+/// The holder's lease on a counter, which the caller has locked.
+pub(super) async fn find(
+    transaction: &DatabaseTransaction,
+    holder: Holder,
+    key: &QuotaKey,
+) -> Result<Option<Model>, Failure> {
+    let id = (
+        key.account.as_uuid(),
+        key.meter.as_str().to_owned(),
+        key.period.start.as_micros(),
+        holder.replica.as_uuid(),
+        holder.epoch.cast_signed(),
+    );
+    Ok(Entity::find_by_id(id).one(transaction).await?)
+}
+
+/// Writes leases whose counters the caller has locked.
+pub(super) async fn save(
+    transaction: &DatabaseTransaction,
+    leases: impl IntoIterator<Item = Model>,
+) -> Result<(), Failure> {
+    let rows: Vec<Model> = leases.into_iter().collect();
+    for chunk in rows.chunks(sql::rows_max(13)) {
+        Entity::insert_many(sql::to_insert(chunk))
+            .on_conflict(
+                OnConflict::columns([
+                    Column::AccountId,
+                    Column::Meter,
+                    Column::PeriodStart,
+                    Column::Replica,
+                    Column::Epoch,
+                ])
+                .update_columns([
+                    Column::Token,
+                    Column::Granted,
+                    Column::Settled,
+                    Column::LastOp,
+                    Column::LastGrant,
+                    Column::ExpiresAt,
+                    Column::State,
+                    Column::UpdatedAt,
+                ])
+                .to_owned(),
+            )
+            .exec_without_returning(transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What a lease has that is neither settled nor given back.
+pub(super) fn outstanding(lease: &Model) -> i64 {
+    if lease.state == OPEN {
+        (lease.granted - lease.settled).max(0)
+    } else {
+        0
+    }
+}

@@ -1,0 +1,17 @@
+//! The store on real databases.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod accounts;
+mod contention;
+mod faults;
+mod fixtures;
+mod ledger;
+mod migrations;
+mod rows;
