@@ -16,10 +16,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hm_metering::keys::NewKey;
+use hm_metering::keys::KeyIssuer;
 use hm_metering::{
-    AccountId, IssuedKey, KeyEnv, KeyFormat, KeyId, KeyStore, MemoryStore, Meter, PeerAddress, Pepper,
-    Peppers, PlanId, Plans, RateLimitLayer, StoredKeyVerifier, Timestamp, UserId,
+    AccountId, IssuedKey, KeyEnv, KeyStore, MemoryStore, Meter, PeerAddress, Pepper, Peppers, PlanId, Plans,
+    RateLimitLayer, StoredKeyVerifier, Timestamp, UserId,
 };
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -85,24 +85,10 @@ async fn meter() -> (Meter, IssuedKey) {
         Timestamp::from_micros(0),
     );
     store.add_account(account, plan, now);
-    let key = KeyFormat::default().generate(KeyEnv::Live).unwrap();
-    let new = NewKey {
-        id: KeyId::from_uuid(Uuid::now_v7()),
-        account,
-        user: UserId::from_uuid(Uuid::now_v7()),
-        digest: peppers.current().digest(&key.to_presented()),
-        pepper: 1,
-        name: "bench".to_owned(),
-        prefix: key.display_prefix().to_owned(),
-        last4: key.last4().to_owned(),
-        env: KeyEnv::Live,
-        scopes: Vec::new(),
-        not_before: None,
-        expires_at: None,
-        metadata: Default::default(),
-        created_at: now,
-    };
-    store.insert(&new).await.unwrap();
+    let issuer = KeyIssuer::new(peppers.clone()).unwrap();
+    let user = UserId::from_uuid(Uuid::now_v7());
+    let (key, record) = issuer.issue(account, user, "bench", KeyEnv::Live, now).unwrap();
+    store.insert(&record).await.unwrap();
     let plans = r#"
         [pro]
         rates = [

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hm_metering::keys::NewKey;
+use hm_metering::keys::KeyIssuer;
 use hm_metering::page::PageRequest;
 use hm_metering::quota::{Balance, QuotaKey};
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{
-    AccountId, Clock, IssuedKey, KeyEnv, KeyFormat, KeyId, KeyStore, MemoryStore, Meter, MeterBuilder,
-    MeterName, Pepper, Peppers, PlanId, Plans, QuotaStore, StoredKeyVerifier, SystemClock, Timestamp,
-    UsageStore, UserId,
+    AccountId, Clock, IssuedKey, KeyEnv, KeyId, KeyStore, MemoryStore, Meter, MeterBuilder, MeterName,
+    Pepper, Peppers, PlanId, Plans, QuotaStore, StoredKeyVerifier, SystemClock, Timestamp, UsageStore,
+    UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -108,26 +108,14 @@ pub fn peppers() -> Peppers {
 }
 
 pub async fn add_key(store: &MemoryStore, account: AccountId, scopes: Vec<String>) -> (IssuedKey, KeyId) {
-    let key = KeyFormat::default().generate(KeyEnv::Live).unwrap();
-    let id = KeyId::from_uuid(Uuid::now_v7());
-    let new = NewKey {
-        id,
-        account,
-        user: UserId::from_uuid(Uuid::now_v7()),
-        digest: peppers().current().digest(&key.to_presented()),
-        pepper: 1,
-        name: "test".to_owned(),
-        prefix: key.display_prefix().to_owned(),
-        last4: key.last4().to_owned(),
-        env: KeyEnv::Live,
-        scopes,
-        not_before: None,
-        expires_at: None,
-        metadata: Default::default(),
-        created_at: SystemClock::new().now(),
-    };
-    store.insert(&new).await.unwrap();
-    (key, id)
+    let user = UserId::from_uuid(Uuid::now_v7());
+    let issuer = KeyIssuer::new(peppers()).unwrap();
+    let (key, mut record) = issuer
+        .issue(account, user, "test", KeyEnv::Live, SystemClock::new().now())
+        .unwrap();
+    record.scopes = scopes;
+    store.insert(&record).await.unwrap();
+    (key, record.id)
 }
 
 pub fn with_key(key: &str) -> Request<Full<Bytes>> {
