@@ -1,0 +1,12 @@
+//! What handlers ask for as arguments.
+
+mod app;
+mod bearer;
+mod caller;
+mod client;
+mod json;
+
+pub use self::bearer::bearer_token;
+pub use self::caller::Caller;
+pub use self::client::{Client, client_address};
+pub use self::json::{BodyLimit, JsonBody, OptionalJsonBody};

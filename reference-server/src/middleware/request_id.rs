@@ -1,0 +1,63 @@
+//! A name for each request, in its answer and in the log.
+
+use std::sync::Arc;
+
+use salvo::http::header::{HeaderName, HeaderValue};
+use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
+use uuid::Uuid;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const LONGEST: usize = 128;
+
+/// The name of a request: the sender's, if it is sensible, otherwise a new UUIDv7.
+#[derive(Clone, Debug)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn of(given: Option<&HeaderValue>) -> Self {
+        let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_sensible(id));
+        Self(given.map_or_else(|| Uuid::now_v7().to_string().into(), Into::into))
+    }
+}
+
+fn is_sensible(id: &str) -> bool {
+    (1..=LONGEST).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Names each request and sends the name back.
+#[derive(Clone, Copy, Debug)]
+pub struct NameRequests;
+
+#[async_trait]
+impl Handler for NameRequests {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let id = RequestId::of(req.headers().get(HEADER));
+        req.extensions_mut().insert(id.clone());
+        ctrl.call_next(req, depot, res).await;
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            res.headers_mut().insert(HEADER, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sensible_name_is_kept_and_others_are_replaced() {
+        let kept = RequestId::of(Some(&HeaderValue::from_static("abc-123")));
+        assert_eq!(kept.as_str(), "abc-123");
+        let long = HeaderValue::from_str(&"x".repeat(129)).unwrap();
+        for wrong in [None, Some(&HeaderValue::from_static("")), Some(&HeaderValue::from_static("a b")), Some(&long)] {
+            let id = RequestId::of(wrong);
+            assert_eq!(Uuid::parse_str(id.as_str()).unwrap().get_version_num(), 7);
+        }
+    }
+}
