@@ -1,1 +1,13 @@
 //! SQL storage for `hm-metering`.
+
+pub mod connect;
+pub mod entity;
+pub mod micros;
+pub mod migration;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use connect::{Options, connect};
+pub use migration::Migrator;
+pub use sea_orm;
+pub use sea_orm_migration;

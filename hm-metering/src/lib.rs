@@ -1,1 +1,33 @@
 //! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.
+
+pub mod error;
+pub mod id;
+pub mod key;
+pub mod keys;
+pub mod name;
+pub mod operation;
+pub mod page;
+pub mod period;
+pub mod plan;
+pub mod principal;
+pub mod quota;
+pub mod rate;
+pub mod refusal;
+pub mod time;
+pub mod units;
+pub mod usage;
+
+pub use error::{StoreError, StoreErrorKind, StoreResult};
+pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
+pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
+pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
+pub use name::{MeterName, OperationName, PlanId};
+pub use operation::Operation;
+pub use plan::{Plan, PlanSource, Plans, PlansError};
+pub use principal::Principal;
+pub use quota::QuotaStore;
+pub use rate::RateLimiter;
+pub use refusal::{Refusal, RefusalKind};
+pub use time::{Clock, SystemClock, Timestamp};
+pub use units::Units;
+pub use usage::{UsageSink, UsageStore};

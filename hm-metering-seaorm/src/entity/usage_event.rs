@@ -1,0 +1,52 @@
+//! Usage events: the ledger. Rows are inserted and pruned, never changed.
+use sea_orm::entity::prelude::*;
+
+/// One row of `usage_events`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_events")]
+pub struct Model {
+    /// The event.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// Who is charged.
+    pub account_id: Uuid,
+    /// Who made the key.
+    pub user_id: Option<Uuid>,
+    /// The key used.
+    pub key_id: Option<Uuid>,
+    /// What the route is called in limits and reports.
+    pub operation: String,
+    /// The route.
+    pub endpoint: String,
+    /// The HTTP method.
+    pub method: String,
+    /// Where the answer came from, where the route has several sources.
+    pub source: Option<String>,
+    /// The HTTP status answered; 0 when none was.
+    pub status: i16,
+    /// How the request ended.
+    pub outcome: String,
+    /// Why it was refused, if it was.
+    pub refusal: Option<String>,
+    /// Units of the meter `requests` that were charged.
+    pub units: i64,
+    /// Units of other meters: an object of meter to units.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub meter_units: Option<Json>,
+    /// Time to the end of the answer, in whole milliseconds.
+    pub response_time_ms: i64,
+    /// The same in microseconds.
+    pub response_time_us: i64,
+    /// The id under which logs know the request.
+    pub request_id: Option<String>,
+    /// The replica that answered.
+    pub replica: Option<Uuid>,
+    /// When the request came in.
+    pub created_at: i64,
+}
+
+/// Joins are written where they are needed; the foreign keys are in the migrations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,20 @@
+//! API keys as text: how they are made, checked without a look-up, shown, and turned into what a store keeps.
+//!
+//! A key is `{prefix}_{env}_{body}{crc}`, for example `hm_live_` and 39 characters:
+//!
+//! * the prefix is 2 to 16 lower-case letters and digits, `hm` unless set otherwise;
+//! * the environment is `live` or `test`;
+//! * the body is 33 base62 characters (`0-9A-Za-z`), 196 random bits from the operating system;
+//! * the last six characters are the CRC-32 (IEEE 802.3, the one of zlib) of everything before them, in base62 with
+//!   `0` padding on the left. It covers prefix and environment too, so that no single changed character passes.
+//!
+//! The checksum says "well formed", never "valid": anybody can compute it. It lets typing mistakes, garbage and
+//! secret scanners be answered without asking a store.
+
+mod digest;
+mod format;
+mod secret;
+
+pub use digest::{KeyDigest, Pepper, PepperError, Peppers};
+pub use format::{KeyEnv, KeyFormat, KeyFormatError, ParsedKey};
+pub use secret::{IssuedKey, PresentedKey};

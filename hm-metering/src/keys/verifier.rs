@@ -1,0 +1,104 @@
+//! Turning a presented key into a principal: the trait.
+
+use async_trait::async_trait;
+
+use super::record::{ChangeCursor, ChangePage};
+use crate::error::StoreResult;
+use crate::id::KeyId;
+use crate::key::PresentedKey;
+use crate::principal::Principal;
+use crate::time::Timestamp;
+
+/// Why a key is not accepted. Outside all of them look alike; logs and metrics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InvalidKey {
+    /// It can't be a key at all.
+    Malformed,
+    /// No such key.
+    Unknown,
+    /// It was revoked.
+    Revoked,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// Its owner switched it off, or its account is closed.
+    Disabled,
+}
+
+impl InvalidKey {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A key that is accepted.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Who it speaks for.
+    pub principal: Principal,
+    /// From when the verdict holds; none for always.
+    pub not_before: Option<Timestamp>,
+    /// Until when the verdict holds, this moment excluded; none for as long as nothing changes.
+    pub expires_at: Option<Timestamp>,
+    /// The version of the record it was made from, to compare with the feed's; 0 where there are no versions.
+    pub version: u64,
+}
+
+/// What a verifier says of a key. "No" is a verdict; "cannot tell" is an error.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Accepted.
+    Valid(Verified),
+    /// Not accepted.
+    Invalid {
+        /// Why.
+        reason: InvalidKey,
+        /// The key, if there is one.
+        key: Option<KeyId>,
+    },
+}
+
+/// Says whom a presented key speaks for.
+///
+/// The engine keeps verdicts in memory and asks only for keys that it has not seen, or whose verdict may be out of
+/// date. It asks in a task of its own, with a deadline, once for many simultaneous requests with one key.
+#[async_trait]
+pub trait KeyVerifier: Send + Sync + 'static {
+    /// Whether `presented` can be a key at all, judged by its text alone. It is asked on every request and must be
+    /// quick. Garbage that it refuses never costs a look-up.
+    fn is_well_formed(&self, presented: &str) -> bool;
+
+    /// Whether `bearer` begins like one of our keys; tells keys from other bearer tokens.
+    fn claims(&self, bearer: &str) -> bool;
+
+    /// The verdict on `presented` at `now`.
+    ///
+    /// # Errors
+    /// When the verifier can't tell, for example because its store is down.
+    async fn verify(&self, presented: &PresentedKey, now: Timestamp) -> StoreResult<Verdict>;
+
+    /// What changed after `cursor`, as in [`KeyStore::changes_since`](super::KeyStore::changes_since); none when the
+    /// verifier has no such feed. Verdicts are then asked for again when the staleness bound is over.
+    ///
+    /// # Errors
+    /// When the feed can't be read. Verdicts then end with the staleness bound.
+    async fn changes_since(
+        &self,
+        cursor: Option<ChangeCursor>,
+        limit: usize,
+    ) -> StoreResult<Option<ChangePage>> {
+        let _ = (cursor, limit);
+        Ok(None)
+    }
+}

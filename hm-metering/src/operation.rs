@@ -1,0 +1,99 @@
+//! What is being metered: a name and what it takes.
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::name::{MeterName, OperationName};
+use crate::units::Units;
+
+/// Units of one meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The counted thing.
+    pub meter: MeterName,
+    /// How much of it.
+    pub units: Units,
+}
+
+/// An operation as a route declares it: its name, what a request takes before its real cost is known, and the
+/// scopes a key needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    name: OperationName,
+    costs: SmallVec<[Cost; 2]>,
+    scopes: Vec<String>,
+}
+
+impl Operation {
+    /// An operation that takes one unit of [`MeterName::REQUESTS`].
+    #[must_use]
+    pub fn new(name: OperationName) -> Self {
+        Self {
+            name,
+            costs: smallvec![Cost {
+                meter: MeterName::REQUESTS,
+                units: Units::ONE
+            }],
+            scopes: Vec::new(),
+        }
+    }
+
+    /// Takes `units` of `meter`; said again, the last word counts.
+    #[must_use]
+    pub fn cost(mut self, meter: MeterName, units: Units) -> Self {
+        match self.costs.iter_mut().find(|cost| cost.meter == meter) {
+            Some(cost) => cost.units = units,
+            None => self.costs.push(Cost { meter, units }),
+        }
+        self
+    }
+
+    /// Asks for a scope; said several times, a key needs all of them.
+    #[must_use]
+    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &OperationName {
+        &self.name
+    }
+
+    /// What a request takes, by meter. A meter is listed once.
+    #[must_use]
+    pub fn costs(&self) -> &[Cost] {
+        &self.costs
+    }
+
+    /// The scopes that a key must have, all of them.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    /// How much of `meter` a request takes.
+    #[must_use]
+    pub fn units_of(&self, meter: &MeterName) -> Units {
+        self.costs
+            .iter()
+            .find(|cost| cost.meter == *meter)
+            .map_or(Units::ZERO, |cost| cost.units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_said_twice_counts_once() {
+        let tokens = MeterName::from_static("tokens");
+        let operation = Operation::new(OperationName::from_static("chat"))
+            .cost(tokens.clone(), Units::new(10))
+            .cost(tokens.clone(), Units::new(7));
+        assert_eq!(operation.units_of(&tokens), Units::new(7));
+        assert_eq!(operation.units_of(&MeterName::REQUESTS), Units::ONE);
+        assert_eq!(operation.costs().len(), 2);
+    }
+}

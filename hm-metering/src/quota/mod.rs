@@ -1,0 +1,181 @@
+//! Quotas: units of a meter per period, exact over any number of processes.
+//!
+//! Units are *leased*: debited from the store before they are spent, spent from memory without I/O, and *settled*
+//! with the events that spent them. At every moment `used + leased ≤ limit` holds in the store, so whatever the
+//! processes do, they can't admit more than the limit.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreResult;
+use crate::id::{AccountId, ReplicaId};
+use crate::name::{MeterName, PlanId};
+use crate::period::Period;
+use crate::time::Timestamp;
+use crate::units::Units;
+use crate::usage::BatchId;
+
+/// Who holds a lease: one run of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// The installation.
+    pub replica: ReplicaId,
+    /// Its run; another number at each start.
+    pub epoch: u64,
+}
+
+/// Which counter: an account's meter in one period. There is one counter for one period start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuotaKey {
+    /// Who is limited.
+    pub account: AccountId,
+    /// What is counted.
+    pub meter: MeterName,
+    /// The period it is counted in.
+    pub period: Period,
+}
+
+/// A wish for units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseAsk {
+    /// Who asks.
+    pub holder: Holder,
+    /// The number of this operation, rising from one for this holder and counter, leases and releases together.
+    pub operation: u64,
+    /// From which counter.
+    pub key: QuotaKey,
+    /// What the holder's plan allows in the period.
+    pub limit: Units,
+    /// How many units at most.
+    pub want: Units,
+    /// The time.
+    pub now: Timestamp,
+    /// Until when the holder will spend them. It extends what the holder has already.
+    pub until: Timestamp,
+}
+
+/// Which lease a spent unit came from. A holder's lease on a counter keeps its token until the lease is closed;
+/// units spent from a closed lease are counted, but no longer taken out of what is leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FencingToken(pub u64);
+
+/// The answer to a [`LeaseAsk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// What the holder may spend beyond what it was granted before; zero when nothing is left.
+    pub granted: Units,
+    /// The lease's token.
+    pub token: FencingToken,
+    /// The counter after the debit.
+    pub balance: Balance,
+}
+
+/// Unspent units to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Who gives them back.
+    pub holder: Holder,
+    /// The number of this operation; see [`LeaseAsk::operation`].
+    pub operation: u64,
+    /// To which counter.
+    pub key: QuotaKey,
+    /// The lease they are from.
+    pub token: FencingToken,
+    /// How many.
+    pub units: Units,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A counter's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Settled units.
+    pub used: Units,
+    /// Units that holders may have spent, but have not settled.
+    pub leased: Units,
+}
+
+/// Units that were charged, to be counted as used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// On which counter.
+    pub key: QuotaKey,
+    /// The plan that held, for the period's summary.
+    pub plan: PlanId,
+    /// What it allowed; none for unlimited.
+    pub limit: Option<Units>,
+    /// The lease they were spent from; none where nothing was leased, as on unlimited plans.
+    pub lease: Option<FencingToken>,
+    /// How many.
+    pub units: Units,
+}
+
+/// Which database a store writes to, so that the engine can see whether two of its stores are one.
+///
+/// Clones of a store have the same identity; two stores that can't share a transaction have different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreIdentity(pub uuid::Uuid);
+
+/// Keeps the counters of quotas.
+///
+/// Rules, each tested by the conformance suite:
+///
+/// * `used + leased ≤ limit` holds after every lease, whatever runs at the same time.
+/// * Every operation can be repeated after an unknown outcome, with the same effect as once.
+/// * Counters come into being by themselves, with nothing used.
+/// * Counters of different accounts, meters and period starts don't touch each other.
+/// * Time is an argument; dropping a future leaves the store before or after the whole operation.
+#[async_trait]
+pub trait QuotaStore: Send + Sync + 'static {
+    /// Debits as many units as are left, at most `ask.want`, in one atomic step. Less than wanted, down to nothing, is
+    /// a grant too, not an error. Repeating the holder's last operation answers as it did the first time and debits
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::StoreErrorKind::Conflict) for an operation number below the last one applied.
+    async fn lease(&self, ask: &LeaseAsk) -> StoreResult<LeaseGrant>;
+
+    /// Gives unspent units back, so that others can lease them, and answers the counter's state. Units of a lease that
+    /// was closed meanwhile are not given back twice: such a release changes nothing. Repeating the holder's last
+    /// operation changes nothing.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::StoreErrorKind::Conflict) for an operation number below the last one applied;
+    /// [`Invalid`](crate::StoreErrorKind::Invalid) for more units than the lease still has.
+    async fn release(&self, release: &Release) -> StoreResult<Balance>;
+
+    /// Counts charged units as used, all of them or none, and takes those that came from an open lease out of what is
+    /// leased. More than the lease has is counted all the same: it was spent. The same batch id a second time changes
+    /// nothing. One counter may be named several times.
+    ///
+    /// # Errors
+    /// When the store can't be reached; the call can be repeated.
+    async fn settle(
+        &self,
+        holder: Holder,
+        batch: BatchId,
+        settlements: &[Settlement],
+        now: Timestamp,
+    ) -> StoreResult<()>;
+
+    /// The counters' states, in the order asked; counters that don't exist yet have nothing used.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>>;
+
+    /// Closes every lease that other runs of `holder.replica` left behind, gives what they did not settle back, and
+    /// answers how many units that were. Call it only when those runs are over and everything they spent has been
+    /// settled, for example when their journal has been replayed.
+    ///
+    /// # Errors
+    /// When the store can't be reached; the call can be repeated.
+    async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units>;
+
+    /// The sink that applies a batch's settlements to these counters in its own transaction. The engine then leaves
+    /// out [`QuotaStore::settle`]. None when there is no such sink.
+    fn settled_by(&self) -> Option<StoreIdentity> {
+        None
+    }
+}

@@ -1,0 +1,107 @@
+//! Units of a meter: how much a request takes, and what a quota allows.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A number of units, at most [`Units::MAX`]. Arithmetic never wraps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Units(u64);
+
+impl Units {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// One unit.
+    pub const ONE: Self = Self(1);
+    /// The largest number: fifteen nines, the top of a structured field's integer (RFC 9651 section 3.3.1) and
+    /// well inside what every database's 64-bit integer holds.
+    pub const MAX: Self = Self(999_999_999_999_999);
+
+    /// `units`, at most [`Units::MAX`].
+    #[must_use]
+    pub const fn new(units: u64) -> Self {
+        if units > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(units)
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number as databases keep it.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        // At most fifteen digits, so it always fits.
+        self.0 as i64
+    }
+
+    /// From what a database kept; a negative number becomes zero.
+    #[must_use]
+    pub const fn from_i64(units: i64) -> Self {
+        if units < 0 {
+            Self::ZERO
+        } else {
+            Self::new(units as u64)
+        }
+    }
+
+    /// The sum, at most [`Units::MAX`].
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self::new(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, at least zero.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl From<u32> for Units {
+    fn from(units: u32) -> Self {
+        Self(u64::from(units))
+    }
+}
+
+impl fmt::Display for Units {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Units {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let units = u64::deserialize(deserializer)?;
+        if units > Self::MAX.0 {
+            return Err(serde::de::Error::custom("more than 999999999999999 units"));
+        }
+        Ok(Self(units))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_stops_at_the_ends() {
+        assert_eq!(Units::MAX.plus(Units::ONE), Units::MAX);
+        assert_eq!(Units::ZERO.minus(Units::ONE), Units::ZERO);
+        assert_eq!(Units::new(u64::MAX), Units::MAX);
+        assert_eq!(Units::from_i64(-5), Units::ZERO);
+        assert_eq!(Units::from_i64(Units::MAX.as_i64()), Units::MAX);
+    }
+}

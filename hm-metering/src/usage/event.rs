@@ -1,0 +1,113 @@
+//! One finished request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AccountId, EventId, KeyId, UserId};
+use crate::name::{MeterName, OperationName};
+use crate::time::Timestamp;
+use crate::units::Units;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The response was handed over to its last byte.
+    Completed,
+    /// We answered in the handler's place: over a limit, out of scope.
+    Refused,
+    /// The client went away before the response was whole.
+    ClientGone,
+    /// The response's body failed on the way.
+    BodyError,
+    /// The handler's service failed instead of answering.
+    ServiceError,
+    /// The handler panicked.
+    Panicked,
+    /// The request was admitted, but the handler was never called.
+    NotReached,
+}
+
+impl Outcome {
+    /// The word for it in stores and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::ClientGone => "client_gone",
+            Self::BodyError => "body_error",
+            Self::ServiceError => "service_error",
+            Self::Panicked => "panicked",
+            Self::NotReached => "not_reached",
+        }
+    }
+
+    /// The reverse of [`Outcome::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Completed,
+            Self::Refused,
+            Self::ClientGone,
+            Self::BodyError,
+            Self::ServiceError,
+            Self::Panicked,
+            Self::NotReached,
+        ]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
+    }
+
+    /// Whether the handler was called. Only such requests count as uses of a key and in response times.
+    #[must_use]
+    pub const fn reached_handler(self) -> bool {
+        !matches!(self, Self::Refused | Self::NotReached)
+    }
+}
+
+/// One finished request. Nothing in it ever changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name for ever.
+    pub id: EventId,
+    /// When the request came.
+    pub at: Timestamp,
+    /// Who was billed.
+    pub account: AccountId,
+    /// Who made the key.
+    pub user: Option<UserId>,
+    /// The key.
+    pub key: Option<KeyId>,
+    /// What was done.
+    pub operation: OperationName,
+    /// The route, such as `/api/v1/data`: the template where the framework tells it, else the path. At most 256 bytes.
+    pub endpoint: String,
+    /// The HTTP method, at most 32 bytes.
+    pub method: String,
+    /// What the handler says the answer came from, at most 64 bytes.
+    pub source: Option<String>,
+    /// The HTTP status; 499 when the client went away before there was one.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why we refused it, by the refusal's code.
+    pub refusal: Option<String>,
+    /// What was charged, by meter; meters with nothing charged are left out. Sorted by meter, none twice.
+    pub units: Vec<(MeterName, Units)>,
+    /// From the request's arrival to the end of its response, in microseconds.
+    pub response_time_us: u64,
+    /// The id that the caller can name, at most 128 bytes.
+    pub request_id: String,
+}
+
+impl Event {
+    /// What was charged on `meter`.
+    #[must_use]
+    pub fn units_of(&self, meter: &MeterName) -> Units {
+        self.units
+            .iter()
+            .find(|(has, _)| has == meter)
+            .map_or(Units::ZERO, |(_, units)| *units)
+    }
+}
