@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use hm_metering::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::config::AuthConfig;
 use crate::secret::Secret;
 
+/// A token of another replica may be this much ahead of our clock.
 const CLOCK_SKEW_S: i64 = 60;
 
 /// Signs and verifies access tokens.
@@ -75,27 +76,31 @@ impl AccessTokens {
     /// # Errors
     ///
     /// The crypto library fails.
-    pub fn issue(&self, identity: Identity, now: DateTime<Utc>) -> Result<Secret, jsonwebtoken::errors::Error> {
+    pub fn issue(&self, identity: Identity, now: Timestamp) -> Result<Secret, jsonwebtoken::errors::Error> {
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: identity.user_id,
             sid: identity.session_id,
             jti: Uuid::now_v7(),
-            iat: now.timestamp(),
-            exp: now.timestamp().saturating_add_unsigned(self.ttl.as_secs()),
+            iat: seconds(now),
+            exp: seconds(now.plus(self.ttl)),
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.signing).map(Secret::new)
     }
 
     /// Whom the token stands for at `now`; `None` for everything that is not one of our living tokens.
     #[must_use]
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Identity> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<Identity> {
         let claims = decode::<Claims>(token, &self.verifying, &self.validation).ok()?.claims;
-        let now = now.timestamp();
+        let now = seconds(now);
         let lives = claims.exp > now && claims.iat <= now.saturating_add(CLOCK_SKEW_S);
         lives.then_some(Identity { user_id: claims.sub, session_id: claims.sid })
     }
+}
+
+fn seconds(at: Timestamp) -> i64 {
+    at.as_micros().div_euclid(1_000_000)
 }
 
 impl fmt::Debug for AccessTokens {
@@ -106,8 +111,6 @@ impl fmt::Debug for AccessTokens {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
     use crate::config::Config;
 
@@ -125,8 +128,8 @@ mod tests {
         Identity { user_id: Uuid::now_v7(), session_id: Uuid::now_v7() }
     }
 
-    fn noon() -> DateTime<Utc> {
-        "2026-03-01T12:00:00Z".parse().unwrap()
+    fn noon() -> Timestamp {
+        Timestamp::from_micros(1_772_366_400_000_000)
     }
 
     #[test]
@@ -134,9 +137,9 @@ mod tests {
         let identity = somebody();
         let token = ours().issue(identity, noon()).unwrap();
         assert_eq!(ours().verify(token.expose(), noon()), Some(identity));
-        assert_eq!(ours().verify(token.expose(), noon() + TimeDelta::seconds(899)), Some(identity));
-        assert_eq!(ours().verify(token.expose(), noon() + TimeDelta::seconds(900)), None);
-        assert_eq!(ours().verify(token.expose(), noon() - TimeDelta::seconds(61)), None);
+        assert_eq!(ours().verify(token.expose(), noon().plus(Duration::from_secs(899))), Some(identity));
+        assert_eq!(ours().verify(token.expose(), noon().plus(Duration::from_secs(900))), None);
+        assert_eq!(ours().verify(token.expose(), noon().minus(Duration::from_secs(61))), None);
     }
 
     #[test]
@@ -160,8 +163,8 @@ mod tests {
             sub: Uuid::now_v7(),
             sid: Uuid::now_v7(),
             jti: Uuid::now_v7(),
-            iat: noon().timestamp(),
-            exp: noon().timestamp() + 60,
+            iat: seconds(noon()),
+            exp: seconds(noon()) + 60,
         };
         let right = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
         assert!(ours().verify(&right, noon()).is_some());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use hm_metering::Timestamp;
 
 use crate::config::LoginConfig;
 
@@ -13,7 +13,7 @@ use crate::config::LoginConfig;
 #[derive(Debug)]
 pub struct Attempts {
     most: u32,
-    window: TimeDelta,
+    window: Duration,
     capacity: usize,
     counts: Mutex<HashMap<Pair, Count>>,
 }
@@ -27,7 +27,7 @@ struct Pair {
 #[derive(Clone, Copy, Debug)]
 struct Count {
     attempts: u32,
-    until: DateTime<Utc>,
+    until: Timestamp,
 }
 
 impl Attempts {
@@ -36,7 +36,7 @@ impl Attempts {
     pub fn new(config: &LoginConfig) -> Self {
         Self {
             most: config.attempts,
-            window: TimeDelta::from_std(config.window).unwrap_or(TimeDelta::MAX),
+            window: config.window,
             capacity: config.tracked,
             counts: Mutex::new(HashMap::new()),
         }
@@ -47,13 +47,13 @@ impl Attempts {
     /// # Errors
     ///
     /// How long to wait, when there were too many.
-    pub fn begin(&self, email: &str, client: IpAddr, now: DateTime<Utc>) -> Result<(), Duration> {
+    pub fn begin(&self, email: &str, client: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = Pair { email: email.to_owned(), client };
         let known = counts.get_mut(&pair).filter(|count| count.until > now);
         if let Some(count) = known {
             if count.attempts >= self.most {
-                return Err((count.until - now).to_std().unwrap_or_default());
+                return Err(count.until.since(now));
             }
             count.attempts += 1;
             return Ok(());
@@ -61,7 +61,7 @@ impl Attempts {
         if counts.len() >= self.capacity {
             make_room(&mut counts, now);
         }
-        counts.insert(pair, Count { attempts: 1, until: now + self.window });
+        counts.insert(pair, Count { attempts: 1, until: now.plus(self.window) });
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Attempts {
 }
 
 /// Drops what has expired; if that is nothing, what would expire next.
-fn make_room(counts: &mut HashMap<Pair, Count>, now: DateTime<Utc>) {
+fn make_room(counts: &mut HashMap<Pair, Count>, now: Timestamp) {
     let before = counts.len();
     counts.retain(|_, count| count.until > now);
     if counts.len() < before {
@@ -99,8 +99,8 @@ mod tests {
         Attempts::new(&config)
     }
 
-    fn noon() -> DateTime<Utc> {
-        "2026-03-01T12:00:00Z".parse().unwrap()
+    fn noon() -> Timestamp {
+        Timestamp::from_micros(1_772_366_400_000_000)
     }
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -111,9 +111,9 @@ mod tests {
         for _ in 0..3 {
             attempts.begin("a@b.c", HERE, noon()).unwrap();
         }
-        let later = noon() + TimeDelta::seconds(20);
+        let later = noon().plus(Duration::from_secs(20));
         assert_eq!(attempts.begin("a@b.c", HERE, later), Err(Duration::from_secs(40)));
-        attempts.begin("a@b.c", HERE, noon() + TimeDelta::seconds(60)).unwrap();
+        attempts.begin("a@b.c", HERE, noon().plus(Duration::from_secs(60))).unwrap();
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
     fn a_flood_of_addresses_does_not_grow_the_map() {
         let attempts = attempts(16);
         for number in 0..1000 {
-            attempts.begin(&format!("{number}@b.c"), HERE, noon() + TimeDelta::milliseconds(number)).unwrap();
+            attempts.begin(&format!("{number}@b.c"), HERE, noon().plus(Duration::from_millis(number))).unwrap();
         }
         assert_eq!(attempts.counts.lock().unwrap().len(), 16);
     }

@@ -144,7 +144,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.http.listen.to_string(), "0.0.0.0:80");
         assert_eq!(config.http.body_limit_bytes, 2048);
-        assert_eq!(config.keys.prefix, "hm");
+        assert_eq!(config.keys.format.prefix(), "hm");
     }
 
     #[test]

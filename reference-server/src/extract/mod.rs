@@ -7,6 +7,6 @@ mod client;
 mod json;
 
 pub use self::bearer::bearer_token;
-pub use self::caller::Caller;
+pub use self::caller::{Caller, invalid_token};
 pub use self::client::{Client, client_address};
 pub use self::json::{BodyLimit, JsonBody, OptionalJsonBody};

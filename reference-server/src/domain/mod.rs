@@ -1,0 +1,14 @@
+//! Rules without HTTP.
+
+pub mod accounts;
+pub mod audit;
+pub mod email;
+pub mod error;
+pub mod names;
+pub mod permission;
+pub mod sessions;
+pub mod sign_in;
+
+pub use self::accounts::Member;
+pub use self::email::Email;
+pub use self::error::DomainError;
