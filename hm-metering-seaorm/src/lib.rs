@@ -2,7 +2,6 @@
 
 pub mod connect;
 pub mod entity;
-pub mod micros;
 pub mod migration;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,14 +11,14 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// Who made it; no foreign key, since people may be kept elsewhere.
-    pub user_id: Option<Uuid>,
+    pub user_id: Uuid,
     /// Whose it is.
     pub account_id: Uuid,
     /// The digest of the whole key, 32 bytes; unique.
     #[sea_orm(unique)]
     pub key_hash: KeyHash,
     /// Which pepper made the digest.
-    pub pepper_id: i16,
+    pub pepper_id: i32,
     /// The name that its owner gave it.
     pub name: String,
     /// The first characters of the key, shown in lists.

@@ -4,7 +4,9 @@
 //!
 //! * ids are UUIDs: `uuid` on PostgreSQL, a blob of 16 bytes on SQLite;
 //! * times are signed 64-bit microseconds since 1970-01-01T00:00:00Z in columns that end in `_at`, `_start` or
-//!   `_end`: quick to compare, the same everywhere, and untouched by any time zone; see [`crate::micros`];
+//!   `_end`: quick to compare, the same everywhere, untouched by any time zone, and what
+//!   [`Timestamp::from_micros`](hm_metering::Timestamp::from_micros) and
+//!   [`Timestamp::as_micros`](hm_metering::Timestamp::as_micros) take and give;
 //! * enumerations are short texts, JSON is `jsonb` on PostgreSQL and text on SQLite;
 //! * units and counts are signed 64-bit integers that are never negative.
 //!

@@ -20,7 +20,7 @@ pub struct Model {
     /// Which start of the replica.
     #[sea_orm(primary_key, auto_increment = false)]
     pub epoch: i64,
-    /// The fencing token; grows with each grant.
+    /// The fencing token; a lease that is closed and opened again gets a higher one.
     pub token: i64,
     /// Units granted in all.
     pub granted: i64,
@@ -28,11 +28,15 @@ pub struct Model {
     pub settled: i64,
     /// The number of the last operation applied: a repeat gets the same answer.
     pub last_op: i64,
-    /// What the last operation granted or gave back.
+    /// What the last operation granted; below zero what it gave back.
     pub last_grant: i64,
-    /// When the unspent rest may be taken back.
+    /// What the counter had settled after the last operation.
+    pub last_used: i64,
+    /// What was leased from the counter after the last operation.
+    pub last_leased: i64,
+    /// Until when the holder means to spend it.
     pub expires_at: i64,
-    /// `open`, `released` or `expired`.
+    /// `open` or `closed`.
     pub state: String,
     /// When the row last changed.
     pub updated_at: i64,

@@ -16,7 +16,8 @@ pub struct Model {
     pub number: i64,
     /// How many events it carried.
     pub events: i32,
-    /// SHA-256 of its content, so that other content under the same id is noticed.
+    /// SHA-256 of its events, so that others under the same id are noticed; empty when so far only settlements
+    /// came under this id.
     pub digest: Vec<u8>,
     /// When it was made.
     pub created_at: i64,

@@ -10,7 +10,7 @@ pub struct Model {
     pub id: Uuid,
     /// Who is charged.
     pub account_id: Uuid,
-    /// Who made the key.
+    /// Who made the key, where one was presented.
     pub user_id: Option<Uuid>,
     /// The key used.
     pub key_id: Option<Uuid>,
@@ -22,8 +22,8 @@ pub struct Model {
     pub method: String,
     /// Where the answer came from, where the route has several sources.
     pub source: Option<String>,
-    /// The HTTP status answered; 0 when none was.
-    pub status: i16,
+    /// The HTTP status; 499 when the client went away before there was one.
+    pub status: i32,
     /// How the request ended.
     pub outcome: String,
     /// Why it was refused, if it was.
@@ -37,8 +37,8 @@ pub struct Model {
     pub response_time_ms: i64,
     /// The same in microseconds.
     pub response_time_us: i64,
-    /// The id under which logs know the request.
-    pub request_id: Option<String>,
+    /// The id under which logs know the request; empty where there was none.
+    pub request_id: String,
     /// The replica that answered.
     pub replica: Option<Uuid>,
     /// When the request came in.

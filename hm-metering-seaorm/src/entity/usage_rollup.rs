@@ -22,7 +22,7 @@ pub struct Model {
     /// The source, or the empty text.
     #[sea_orm(primary_key, auto_increment = false)]
     pub source: String,
-    /// The first digit of the HTTP status; 0 when none was answered.
+    /// The first digit of the HTTP status.
     #[sea_orm(primary_key, auto_increment = false)]
     pub status_class: i16,
     /// Events.

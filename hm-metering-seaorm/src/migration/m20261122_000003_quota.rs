@@ -42,6 +42,8 @@ impl MigrationTrait for Migration {
             .col(big_integer("settled"))
             .col(big_integer("last_op"))
             .col(big_integer("last_grant"))
+            .col(big_integer("last_used"))
+            .col(big_integer("last_leased"))
             .col(micros("expires_at"))
             .col(string_len("state", 16))
             .col(micros("updated_at"))
@@ -55,7 +57,7 @@ impl MigrationTrait for Migration {
             )
             .to_owned();
         manager.create_table(table).await?;
-        index(manager, "quota_leases", &["state", "expires_at"]).await?;
+        index(manager, "quota_leases", &["replica", "state"]).await?;
         Ok(())
     }
 
