@@ -105,6 +105,8 @@ impl App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("database", &self.0.config.database).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("database", &self.0.config.database)
+            .finish_non_exhaustive()
     }
 }

@@ -29,7 +29,9 @@ impl Database {
             ..Options::default()
         };
         let writer = connect(&config.url, &options).await?;
-        let reader = connect_reader(&config.url, &options).await?.unwrap_or_else(|| writer.clone());
+        let reader = connect_reader(&config.url, &options)
+            .await?
+            .unwrap_or_else(|| writer.clone());
         Ok(Self { writer, reader })
     }
 

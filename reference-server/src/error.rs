@@ -87,7 +87,10 @@ impl AppError {
             "invalid_token" => "Bearer realm=\"hm-server\", error=\"invalid_token\"",
             _ => "Bearer realm=\"hm-server\"",
         };
-        Self { challenge: Some(challenge), ..Self::new(StatusCode::UNAUTHORIZED, code, detail) }
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(StatusCode::UNAUTHORIZED, code, detail)
+        }
     }
 
     /// 403.
@@ -113,17 +116,26 @@ impl AppError {
             [one] => format!("{}: {}", one.field, one.message),
             several => format!("{} fields are wrong", several.len()),
         };
-        Self { fields, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail) }
+        Self {
+            fields,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
+        }
     }
 
     /// 422 for one field.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
+        Self::invalid(vec![FieldError {
+            field: field.into(),
+            message: message.into(),
+        }])
     }
 
     /// 429.
     pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+        }
     }
 
     /// 503: something this server needs does not answer.
@@ -131,7 +143,11 @@ impl AppError {
         Self {
             retry_after: Some(Duration::from_secs(1)),
             source: Some(source.into()),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is not available right now.")
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The service is not available right now.",
+            )
         }
     }
 
@@ -140,7 +156,11 @@ impl AppError {
     pub fn overloaded() -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The service is busy. Try again soon.")
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The service is busy. Try again soon.",
+            )
         }
     }
 
@@ -203,11 +223,25 @@ impl AppError {
 
     fn log(&self, request_id: Option<&RequestId>) {
         let request_id = request_id.map_or("", RequestId::as_str);
-        let cause = self.source.as_deref().map(|source| telemetry::chain(source)).unwrap_or_default();
+        let cause = self
+            .source
+            .as_deref()
+            .map(|source| telemetry::chain(source))
+            .unwrap_or_default();
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(request.id = request_id, error.code = self.code, error.cause = cause, "request failed");
+            tracing::error!(
+                request.id = request_id,
+                error.code = self.code,
+                error.cause = cause,
+                "request failed"
+            );
         } else {
-            tracing::warn!(request.id = request_id, error.code = self.code, error.cause = cause, "request not served");
+            tracing::warn!(
+                request.id = request_id,
+                error.code = self.code,
+                error.cause = cause,
+                "request not served"
+            );
         }
     }
 }
@@ -254,7 +288,9 @@ mod tests {
         let error = AppError::internal(std::io::Error::other("password=hunter2"));
         let mut res = Response::new();
         error.render(None, &mut res);
-        let ResBody::Once(body) = res.take_body() else { panic!("a body") };
+        let ResBody::Once(body) = res.take_body() else {
+            panic!("a body")
+        };
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("\"code\":\"internal_error\""), "{text}");

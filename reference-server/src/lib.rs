@@ -17,6 +17,7 @@ mod router;
 pub mod secret;
 pub mod secrets;
 pub mod serve;
+pub mod sources;
 pub mod telemetry;
 
 use std::sync::Arc;

@@ -30,7 +30,10 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&mut io::stderr(), &format!("hm-server: {}\n", telemetry::chain(error.as_ref())));
+            say(
+                &mut io::stderr(),
+                &format!("hm-server: {}\n", telemetry::chain(error.as_ref())),
+            );
             ExitCode::FAILURE
         }
     }
@@ -43,7 +46,10 @@ fn run(command: Command) -> Result<(), Failure> {
             return Ok(());
         }
         Command::Version => {
-            say(&mut io::stdout(), concat!("hm-server ", env!("CARGO_PKG_VERSION"), "\n"));
+            say(
+                &mut io::stdout(),
+                concat!("hm-server ", env!("CARGO_PKG_VERSION"), "\n"),
+            );
             return Ok(());
         }
         Command::Serve | Command::MigrateUp | Command::MigrateDown(_) | Command::MigrateStatus => {}

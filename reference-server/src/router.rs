@@ -8,15 +8,27 @@ use crate::api::{auth, health, me};
 /// Routes that the OpenAPI document describes.
 pub(crate) fn described() -> Router {
     Router::new()
-        .push(Router::with_path("healthz").get(health::alive).head(HeadOf(health::alive)))
-        .push(Router::with_path("readyz").get(health::ready).head(HeadOf(health::ready)))
+        .push(
+            Router::with_path("healthz")
+                .get(health::alive)
+                .head(HeadOf(health::alive)),
+        )
+        .push(
+            Router::with_path("readyz")
+                .get(health::ready)
+                .head(HeadOf(health::ready)),
+        )
         .push(Router::with_path("api/v1").push(sign_in()).push(people()))
 }
 
 /// Routes about the API itself.
 pub(crate) fn documentation(document: Document) -> Router {
     Router::new()
-        .push(Router::with_path("openapi.json").get(document.clone()).head(document))
+        .push(
+            Router::with_path("openapi.json")
+                .get(document.clone())
+                .head(document),
+        )
         .push(Router::with_path("docs").get(Page).head(Page))
         .push(Router::with_path("docs/{**file}").get(Page).head(Page))
 }
@@ -31,7 +43,10 @@ fn sign_in() -> Router {
 }
 
 fn people() -> Router {
-    Router::with_path("me").get(me::show).head(HeadOf(me::show)).patch(me::update)
+    Router::with_path("me")
+        .get(me::show)
+        .head(HeadOf(me::show))
+        .patch(me::update)
 }
 
 /// Answers `HEAD` as the handler answers `GET`; the framework leaves the body out. It is not in the OpenAPI document.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 use zeroize::Zeroizing;
 
 /// A password, a token or a key in memory: mute in `Debug`, without `Display`, wiped when dropped.
@@ -19,6 +19,15 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// For `#[serde(serialize_with = …)]` on the one field of an answer that hands the secret to its owner.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn hand_over<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -64,16 +64,26 @@ impl Secrets {
             (Some(jwt_secret), Some(key_pepper)) => (jwt_secret, key_pepper),
             (jwt_secret, key_pepper) => {
                 let kept = kept_in(&config.database.folder())?;
-                (jwt_secret.unwrap_or(kept.jwt_secret), key_pepper.unwrap_or(kept.key_pepper))
+                (
+                    jwt_secret.unwrap_or(kept.jwt_secret),
+                    key_pepper.unwrap_or(kept.key_pepper),
+                )
             }
         };
-        Ok(Self { jwt_secret, key_pepper, admin_key: given.admin_key })
+        Ok(Self {
+            jwt_secret,
+            key_pepper,
+            admin_key: given.admin_key,
+        })
     }
 }
 
 fn kept_in(folder: &Path) -> Result<Kept, SecretsError> {
     let path = folder.join("secrets.toml");
-    let failed = |source| SecretsError::File { path: path.clone(), source };
+    let failed = |source| SecretsError::File {
+        path: path.clone(),
+        source,
+    };
     match fs::read_to_string(&path) {
         Ok(text) => {
             tracing::info!(path = %path.display(), "uses the secrets that were generated earlier");
@@ -97,9 +107,17 @@ fn kept_in(folder: &Path) -> Result<Kept, SecretsError> {
 
 fn parse(text: &str, path: &Path) -> Result<Kept, SecretsError> {
     // The parser's message may quote a secret, so it is not passed on.
-    let kept: Kept = toml::from_str(text).map_err(|_| SecretsError::Damaged { path: path.to_path_buf() })?;
+    let kept: Kept = toml::from_str(text).map_err(|_| SecretsError::Damaged {
+        path: path.to_path_buf(),
+    })?;
     let complete = kept.jwt_secret.expose().len() >= 32 && kept.key_pepper.expose().len() >= 32;
-    if complete { Ok(kept) } else { Err(SecretsError::Damaged { path: path.to_path_buf() }) }
+    if complete {
+        Ok(kept)
+    } else {
+        Err(SecretsError::Damaged {
+            path: path.to_path_buf(),
+        })
+    }
 }
 
 fn generate() -> Result<Secret, SecretsError> {
@@ -166,7 +184,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(data.join("secrets.toml")).unwrap().permissions().mode();
+            let mode = fs::metadata(data.join("secrets.toml"))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -175,8 +196,13 @@ mod tests {
     fn processes_that_start_together_agree_on_the_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let peppers: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| kept_in(folder.path()).unwrap())).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap().key_pepper.expose().to_owned()).collect()
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| kept_in(folder.path()).unwrap()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap().key_pepper.expose().to_owned())
+                .collect()
         });
         assert!(peppers.iter().all(|pepper| *pepper == peppers[0]));
     }

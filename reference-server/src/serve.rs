@@ -8,8 +8,8 @@ use salvo::fuse::FuseConfig;
 use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
 
-use crate::build_service;
 use crate::app::App;
+use crate::build_service;
 
 /// Why the server stopped otherwise than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,10 @@ const BODY_SILENCE: Duration = Duration::from_secs(30);
 pub async fn serve(app: App) -> Result<(), ServeError> {
     let service = build_service(app.clone())?;
     let http = &app.config().http;
-    let listen_error = |source| ServeError::Listen { address: http.listen, source };
+    let listen_error = |source| ServeError::Listen {
+        address: http.listen,
+        source,
+    };
     let listener = TcpListener::bind(http.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let acceptor = TcpAcceptor::try_from(listener).map_err(listen_error)?;
@@ -84,7 +87,10 @@ struct Signals {
 impl Signals {
     fn install() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

@@ -16,13 +16,23 @@ use crate::config::{LogConfig, LogFormat};
 /// Something else in this process receives events already.
 pub fn install(config: &LogConfig) -> Result<(), TryInitError> {
     // The filter was checked when the settings were read; should it be wrong after all, `info` is the safe choice.
-    let filter: Targets = config.filter.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let filter: Targets = config
+        .filter
+        .parse()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
 }
 
 /// An error and everything behind it in one line, for the log.

@@ -1,9 +1,9 @@
 //! Registering, signing in and out.
 
 use hm_metering::Timestamp;
-use salvo::{Request, Writer};
 use salvo::oapi::{ToSchema, endpoint};
 use salvo::writing::Json;
+use salvo::{Request, Writer};
 use serde::{Deserialize, Serialize};
 
 use super::errors::Mistakes;
@@ -54,23 +54,35 @@ pub struct RefreshBody {
 }
 
 /// Tokens of a session, and whose it is.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedIn {
     user: UserView,
     account: AccountView,
     /// For `Authorization: Bearer …`.
-    access_token: String,
+    #[serde(serialize_with = "Secret::hand_over")]
+    #[salvo(schema(value_type = String))]
+    access_token: Secret,
     /// Good for one call of `/api/v1/auth/refresh`.
-    refresh_token: String,
+    #[serde(serialize_with = "Secret::hand_over")]
+    #[salvo(schema(value_type = String))]
+    refresh_token: Secret,
     /// Seconds until the access token expires.
     expires_in: u64,
 }
 
 /// Opens an account and signs its owner in.
 #[endpoint(tags("auth"), operation_id = "register")]
-pub async fn register(app: App, client: Client, body: JsonBody<RegisterBody>) -> Result<Created<SignedIn>, AppError> {
-    let RegisterBody { email, password, name } = body.0;
+pub async fn register(
+    app: App,
+    client: Client,
+    body: JsonBody<RegisterBody>,
+) -> Result<Created<SignedIn>, AppError> {
+    let RegisterBody {
+        email,
+        password,
+        name,
+    } = body.0;
     let mut mistakes = Mistakes::default();
     let email = mistakes.check("email", Email::parse(&email));
     let password = mistakes.check("password", names::new_password(password));
@@ -78,11 +90,23 @@ pub async fn register(app: App, client: Client, body: JsonBody<RegisterBody>) ->
     let (Some(email), Some(password), Some(name)) = (email, password, name) else {
         return Err(mistakes.into_error());
     };
-    let registration = Registration { email, password, name, tier: FIRST_TIER.to_owned() };
+    let registration = Registration {
+        email,
+        password,
+        name,
+        tier: FIRST_TIER.to_owned(),
+    };
     let (origin, at) = origin(&app, client);
     let work = app.clone();
     let (member, session) = in_task(async move {
-        sign_in::register(work.database(), work.passwords(), rules(&work), registration, &origin).await
+        sign_in::register(
+            work.database(),
+            work.passwords(),
+            rules(&work),
+            registration,
+            &origin,
+        )
+        .await
     })
     .await?;
     signed_in(&app, member, &session, at).map(Created)
@@ -97,12 +121,24 @@ pub async fn login(app: App, client: Client, body: JsonBody<LoginBody>) -> Resul
     let address = client.address;
     let (origin, at) = origin(&app, client);
     app.attempts().begin(&email, address, at).map_err(|wait| {
-        AppError::too_many("too_many_attempts", "Too many attempts to sign in. Wait before the next one.", wait)
+        AppError::too_many(
+            "too_many_attempts",
+            "Too many attempts to sign in. Wait before the next one.",
+            wait,
+        )
     })?;
     let work = app.clone();
     let tried = email.clone();
     let (member, session) = in_task(async move {
-        sign_in::sign_in(work.database(), work.passwords(), rules(&work), &tried, password, &origin).await
+        sign_in::sign_in(
+            work.database(),
+            work.passwords(),
+            rules(&work),
+            &tried,
+            password,
+            &origin,
+        )
+        .await
     })
     .await?;
     app.attempts().succeeded(&email, address);
@@ -111,16 +147,22 @@ pub async fn login(app: App, client: Client, body: JsonBody<LoginBody>) -> Resul
 
 /// Exchanges a refresh token for new tokens. Each is good for one exchange; using one again ends the session.
 #[endpoint(tags("auth"), operation_id = "refresh")]
-pub async fn refresh(app: App, client: Client, body: JsonBody<RefreshBody>) -> Result<Json<SignedIn>, AppError> {
+pub async fn refresh(
+    app: App,
+    client: Client,
+    body: JsonBody<RefreshBody>,
+) -> Result<Json<SignedIn>, AppError> {
     let token = RefreshToken::parse(&body.0.refresh_token).ok_or(DomainError::InvalidRefreshToken)?;
     let (origin, at) = origin(&app, client);
     let work = app.clone();
     let (member, session) = in_task(async move {
         let session = sessions::refresh(work.database().writer(), &token, rules(&work), &origin).await?;
-        let member = Member::find(work.database().reader(), session.user_id).await.map_err(|error| match error {
-            DomainError::SessionOver => DomainError::InvalidRefreshToken,
-            other => other,
-        })?;
+        let member = Member::find(work.database().reader(), session.user_id)
+            .await
+            .map_err(|error| match error {
+                DomainError::SessionOver => DomainError::InvalidRefreshToken,
+                other => other,
+            })?;
         Ok::<_, DomainError>((member, session))
     })
     .await?;
@@ -166,7 +208,8 @@ pub async fn logout(
 pub async fn logout_all(app: App, client: Client, caller: Caller) -> Result<NoContent, AppError> {
     let (origin, _) = origin(&app, client);
     let database = app.database().clone();
-    in_task(async move { sessions::end_all(database.writer(), caller.member.user.id, &origin).await }).await?;
+    in_task(async move { sessions::end_all(database.writer(), caller.member.user.id, &origin).await })
+        .await?;
     Ok(NoContent)
 }
 
@@ -176,17 +219,26 @@ fn rules(app: &App) -> SessionRules {
 
 fn origin(app: &App, client: Client) -> (Origin, Timestamp) {
     let at = app.clock().now();
-    (Origin { request_id: client.request_id, at }, at)
+    (
+        Origin {
+            request_id: client.request_id,
+            at,
+        },
+        at,
+    )
 }
 
 fn signed_in(app: &App, member: Member, session: &OpenSession, at: Timestamp) -> Result<SignedIn, AppError> {
-    let identity = Identity { user_id: session.user_id, session_id: session.id };
+    let identity = Identity {
+        user_id: session.user_id,
+        session_id: session.id,
+    };
     let access_token = app.tokens().issue(identity, at).map_err(AppError::internal)?;
     Ok(SignedIn {
         user: member.user.into(),
         account: member.account.into(),
-        access_token: access_token.expose().to_owned(),
-        refresh_token: session.refresh_token.expose().to_owned(),
+        access_token,
+        refresh_token: Secret::new(session.refresh_token.expose()),
         expires_in: app.tokens().ttl().as_secs(),
     })
 }

@@ -21,7 +21,8 @@ pub struct Describe {
 impl Handler for Describe {
     async fn handle(&self, req: &mut Request, _depot: &mut Depot, res: &mut Response, _ctrl: &mut FlowCtrl) {
         res.status_code(StatusCode::OK);
-        res.headers_mut().insert(ALLOW, HeaderValue::from_static(self.methods));
+        res.headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(self.methods));
         res.render(Json(json!({
             "path": req.uri().path(),
             "summary": self.summary,

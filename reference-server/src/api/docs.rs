@@ -31,14 +31,15 @@ pub fn document(router: &Router) -> Result<Document, serde_json::Error> {
             .bearer_format("JWT")
             .description("The access token of somebody who is signed in."),
     );
-    let api = OpenApi::with_info(
-        Info::new("hm-server", env!("CARGO_PKG_VERSION"))
-            .description("Accounts, API keys, exact quotas and a usage ledger. Errors are problem documents (RFC 9457)."),
-    )
+    let api = OpenApi::with_info(Info::new("hm-server", env!("CARGO_PKG_VERSION")).description(
+        "Accounts, API keys, exact quotas and a usage ledger. Errors are problem documents (RFC 9457).",
+    ))
     .add_security_scheme("accessToken", access_token)
     .add_security_scheme("apiKey", api_key)
     .merge_router(router);
-    api.to_json().map(|json| Document { json: json.into_bytes().into() })
+    api.to_json().map(|json| Document {
+        json: json.into_bytes().into(),
+    })
 }
 
 /// The OpenAPI document, ready to be sent.
@@ -62,13 +63,22 @@ pub struct Page;
 impl Handler for Page {
     async fn handle(&self, req: &mut Request, _depot: &mut Depot, res: &mut Response, _ctrl: &mut FlowCtrl) {
         res.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
-        res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        res.headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         match req.params().tail().unwrap_or_default() {
             "" => send(res, "text/html; charset=utf-8", ResBody::Once(PAGE.into())),
-            "docs.js" => send(res, "text/javascript; charset=utf-8", ResBody::Once(SCRIPT.into())),
+            "docs.js" => send(
+                res,
+                "text/javascript; charset=utf-8",
+                ResBody::Once(SCRIPT.into()),
+            ),
             file @ ("swagger-ui.css" | "swagger-ui-bundle.js") => {
                 match swagger_ui::serve(file, "", "", "", &Config::default()) {
-                    Ok(Some(found)) => send(res, &found.content_type, ResBody::Once(found.bytes.into_owned().into())),
+                    Ok(Some(found)) => send(
+                        res,
+                        &found.content_type,
+                        ResBody::Once(found.bytes.into_owned().into()),
+                    ),
                     Ok(None) | Err(_) => {
                         res.status_code(StatusCode::NOT_FOUND);
                     }

@@ -11,18 +11,23 @@ use crate::extract::invalid_token;
 impl From<DomainError> for AppError {
     fn from(error: DomainError) -> Self {
         match error {
-            DomainError::EmailTaken => {
-                Self::conflict("email_taken", "Somebody has registered with this e-mail address already.")
-            }
-            DomainError::InvalidCredentials => {
-                Self::unauthorized("invalid_credentials", "The e-mail address or the password is wrong.")
-            }
-            DomainError::InvalidRefreshToken => {
-                Self::unauthorized("invalid_refresh_token", "The refresh token is not valid. Sign in again.")
-            }
+            DomainError::EmailTaken => Self::conflict(
+                "email_taken",
+                "Somebody has registered with this e-mail address already.",
+            ),
+            DomainError::InvalidCredentials => Self::unauthorized(
+                "invalid_credentials",
+                "The e-mail address or the password is wrong.",
+            ),
+            DomainError::InvalidRefreshToken => Self::unauthorized(
+                "invalid_refresh_token",
+                "The refresh token is not valid. Sign in again.",
+            ),
             DomainError::SessionOver => invalid_token(),
             DomainError::NotFound => Self::not_found("There is no such thing here."),
-            DomainError::TooMany => Self::conflict("limit_reached", "There are as many of them as there may be."),
+            DomainError::TooMany => {
+                Self::conflict("limit_reached", "There are as many of them as there may be.")
+            }
             DomainError::Database(error) => database(error),
             DomainError::Store(error) => error.into(),
             DomainError::Password(PasswordError::Busy) => Self::overloaded(),
@@ -58,7 +63,12 @@ impl Mistakes {
     /// The value, or nothing and a remembered mistake.
     pub fn check<T>(&mut self, field: &str, checked: Result<T, &'static str>) -> Option<T> {
         checked
-            .map_err(|message| self.0.push(FieldError { field: field.to_owned(), message: message.to_owned() }))
+            .map_err(|message| {
+                self.0.push(FieldError {
+                    field: field.to_owned(),
+                    message: message.to_owned(),
+                })
+            })
             .ok()
     }
 
@@ -74,6 +84,10 @@ impl Mistakes {
     ///
     /// 422 with all mistakes.
     pub fn finish(self) -> Result<(), AppError> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.into_error()) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.into_error())
+        }
     }
 }

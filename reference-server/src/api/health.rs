@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use salvo::http::StatusCode;
 use salvo::Writer;
+use salvo::http::StatusCode;
 use salvo::oapi::{ToSchema, endpoint};
 use salvo::writing::Json;
 use serde::Serialize;
@@ -22,7 +22,9 @@ pub struct Health {
 
 impl Health {
     fn ok() -> Json<Self> {
-        Json(Self { status: "ok".to_owned() })
+        Json(Self {
+            status: "ok".to_owned(),
+        })
     }
 }
 

@@ -38,10 +38,17 @@ pub async fn update(
     body: JsonBody<MePatch>,
 ) -> Result<Json<MeView>, AppError> {
     let mut mistakes = Mistakes::default();
-    let name = mistakes.check("name", body.0.name.as_deref().map(names::name).transpose()).flatten();
+    let name = mistakes
+        .check("name", body.0.name.as_deref().map(names::name).transpose())
+        .flatten();
     mistakes.finish()?;
-    let Some(name) = name else { return Ok(Json(caller.member.into())) };
-    let origin = Origin { request_id: client.request_id, at: app.clock().now() };
+    let Some(name) = name else {
+        return Ok(Json(caller.member.into()));
+    };
+    let origin = Origin {
+        request_id: client.request_id,
+        at: app.clock().now(),
+    };
     let database = app.database().clone();
     let member = in_task(async move { caller.member.rename(database.writer(), name, &origin).await }).await?;
     Ok(Json(member.into()))

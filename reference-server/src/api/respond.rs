@@ -19,7 +19,8 @@ impl<T: Serialize + Send> Scribe for Created<T> {
 
 impl<T: ToSchema> EndpointOutRegister for Created<T> {
     fn register(components: &mut oapi::Components, operation: &mut oapi::Operation) {
-        let created = oapi::Response::new("Created").add_content("application/json", T::to_schema(components));
+        let created =
+            oapi::Response::new("Created").add_content("application/json", T::to_schema(components));
         operation.responses.insert("201", created);
     }
 }

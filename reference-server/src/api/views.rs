@@ -87,6 +87,9 @@ impl From<account::Model> for AccountView {
 
 impl From<Member> for MeView {
     fn from(member: Member) -> Self {
-        Self { user: member.user.into(), account: member.account.into() }
+        Self {
+            user: member.user.into(),
+            account: member.account.into(),
+        }
     }
 }

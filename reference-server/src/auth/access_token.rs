@@ -92,10 +92,15 @@ impl AccessTokens {
     /// Whom the token stands for at `now`; `None` for everything that is not one of our living tokens.
     #[must_use]
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<Identity> {
-        let claims = decode::<Claims>(token, &self.verifying, &self.validation).ok()?.claims;
+        let claims = decode::<Claims>(token, &self.verifying, &self.validation)
+            .ok()?
+            .claims;
         let now = seconds(now);
         let lives = claims.exp > now && claims.iat <= now.saturating_add(CLOCK_SKEW_S);
-        lives.then_some(Identity { user_id: claims.sub, session_id: claims.sid })
+        lives.then_some(Identity {
+            user_id: claims.sub,
+            session_id: claims.sid,
+        })
     }
 }
 
@@ -105,7 +110,10 @@ fn seconds(at: Timestamp) -> i64 {
 
 impl fmt::Debug for AccessTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessTokens").field("issuer", &self.issuer).field("ttl", &self.ttl).finish_non_exhaustive()
+        f.debug_struct("AccessTokens")
+            .field("issuer", &self.issuer)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +133,10 @@ mod tests {
     }
 
     fn somebody() -> Identity {
-        Identity { user_id: Uuid::now_v7(), session_id: Uuid::now_v7() }
+        Identity {
+            user_id: Uuid::now_v7(),
+            session_id: Uuid::now_v7(),
+        }
     }
 
     fn noon() -> Timestamp {
@@ -137,17 +148,30 @@ mod tests {
         let identity = somebody();
         let token = ours().issue(identity, noon()).unwrap();
         assert_eq!(ours().verify(token.expose(), noon()), Some(identity));
-        assert_eq!(ours().verify(token.expose(), noon().plus(Duration::from_secs(899))), Some(identity));
-        assert_eq!(ours().verify(token.expose(), noon().plus(Duration::from_secs(900))), None);
-        assert_eq!(ours().verify(token.expose(), noon().minus(Duration::from_secs(61))), None);
+        assert_eq!(
+            ours().verify(token.expose(), noon().plus(Duration::from_secs(899))),
+            Some(identity)
+        );
+        assert_eq!(
+            ours().verify(token.expose(), noon().plus(Duration::from_secs(900))),
+            None
+        );
+        assert_eq!(
+            ours().verify(token.expose(), noon().minus(Duration::from_secs(61))),
+            None
+        );
     }
 
     #[test]
     fn tokens_of_others_and_for_others_are_refused() {
         for foreign in [
             tokens("another secret", |_| {}),
-            tokens("a secret of this server", |config| config.audience = "elsewhere".to_owned()),
-            tokens("a secret of this server", |config| config.issuer = "somebody".to_owned()),
+            tokens("a secret of this server", |config| {
+                config.audience = "elsewhere".to_owned()
+            }),
+            tokens("a secret of this server", |config| {
+                config.issuer = "somebody".to_owned()
+            }),
         ] {
             let token = foreign.issue(somebody(), noon()).unwrap();
             assert_eq!(ours().verify(token.expose(), noon()), None);
@@ -175,11 +199,16 @@ mod tests {
     #[test]
     fn unsigned_and_tampered_tokens_are_refused() {
         let token = ours().issue(somebody(), noon()).unwrap();
-        let [_, claims, signature] = token.expose().split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+        let [_, claims, signature] = token.expose().split('.').collect::<Vec<_>>()[..] else {
+            panic!("three parts")
+        };
         // {"typ":"JWT","alg":"none"} and {"alg":"None"}
         for header in ["eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIn0"] {
             assert_eq!(ours().verify(&format!("{header}.{claims}."), noon()), None);
-            assert_eq!(ours().verify(&format!("{header}.{claims}.{signature}"), noon()), None);
+            assert_eq!(
+                ours().verify(&format!("{header}.{claims}.{signature}"), noon()),
+                None
+            );
         }
         for position in 0..token.expose().len() {
             let mut bytes = token.expose().as_bytes().to_vec();

@@ -49,7 +49,10 @@ impl Attempts {
     /// How long to wait, when there were too many.
     pub fn begin(&self, email: &str, client: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = Pair { email: email.to_owned(), client };
+        let pair = Pair {
+            email: email.to_owned(),
+            client,
+        };
         let known = counts.get_mut(&pair).filter(|count| count.until > now);
         if let Some(count) = known {
             if count.attempts >= self.most {
@@ -61,14 +64,23 @@ impl Attempts {
         if counts.len() >= self.capacity {
             make_room(&mut counts, now);
         }
-        counts.insert(pair, Count { attempts: 1, until: now.plus(self.window) });
+        counts.insert(
+            pair,
+            Count {
+                attempts: 1,
+                until: now.plus(self.window),
+            },
+        );
         Ok(())
     }
 
     /// Forgets the attempts after one that succeeded.
     pub fn succeeded(&self, email: &str, client: IpAddr) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.remove(&Pair { email: email.to_owned(), client });
+        counts.remove(&Pair {
+            email: email.to_owned(),
+            client,
+        });
     }
 }
 
@@ -79,7 +91,10 @@ fn make_room(counts: &mut HashMap<Pair, Count>, now: Timestamp) {
     if counts.len() < before {
         return;
     }
-    let next = counts.iter().min_by_key(|(_, count)| count.until).map(|(pair, _)| pair.clone());
+    let next = counts
+        .iter()
+        .min_by_key(|(_, count)| count.until)
+        .map(|(pair, _)| pair.clone());
     if let Some(pair) = next {
         counts.remove(&pair);
     }
@@ -113,7 +128,9 @@ mod tests {
         }
         let later = noon().plus(Duration::from_secs(20));
         assert_eq!(attempts.begin("a@b.c", HERE, later), Err(Duration::from_secs(40)));
-        attempts.begin("a@b.c", HERE, noon().plus(Duration::from_secs(60))).unwrap();
+        attempts
+            .begin("a@b.c", HERE, noon().plus(Duration::from_secs(60)))
+            .unwrap();
     }
 
     #[test]
@@ -123,7 +140,9 @@ mod tests {
             attempts.begin("a@b.c", HERE, noon()).unwrap();
         }
         attempts.begin("d@e.f", HERE, noon()).unwrap();
-        attempts.begin("a@b.c", "10.0.0.1".parse().unwrap(), noon()).unwrap();
+        attempts
+            .begin("a@b.c", "10.0.0.1".parse().unwrap(), noon())
+            .unwrap();
         attempts.succeeded("a@b.c", HERE);
         attempts.begin("a@b.c", HERE, noon()).unwrap();
     }
@@ -132,7 +151,13 @@ mod tests {
     fn a_flood_of_addresses_does_not_grow_the_map() {
         let attempts = attempts(16);
         for number in 0..1000 {
-            attempts.begin(&format!("{number}@b.c"), HERE, noon().plus(Duration::from_millis(number))).unwrap();
+            attempts
+                .begin(
+                    &format!("{number}@b.c"),
+                    HERE,
+                    noon().plus(Duration::from_millis(number)),
+                )
+                .unwrap();
         }
         assert_eq!(attempts.counts.lock().unwrap().len(), 16);
     }

@@ -28,7 +28,9 @@ impl RefreshToken {
     pub fn parse(text: &Secret) -> Option<Self> {
         let digits = text.expose().strip_prefix(PREFIX)?;
         let fits = digits.len() == RANDOM_BYTES * 2
-            && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+            && digits
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         fits.then(|| Self(text.clone()))
     }
 
@@ -51,7 +53,10 @@ mod tests {
 
     #[test]
     fn tokens_differ_and_survive_parsing() {
-        let (one, two) = (RefreshToken::generate().unwrap(), RefreshToken::generate().unwrap());
+        let (one, two) = (
+            RefreshToken::generate().unwrap(),
+            RefreshToken::generate().unwrap(),
+        );
         assert_ne!(one.expose(), two.expose());
         let parsed = RefreshToken::parse(&Secret::new(one.expose())).unwrap();
         assert_eq!(parsed.digest(), one.digest());
@@ -61,7 +66,13 @@ mod tests {
 
     #[test]
     fn garbage_is_not_a_token() {
-        for garbage in ["", "hmr_", "hmr_xyz", &"a".repeat(68), &format!("hmr_{}", "G".repeat(64))] {
+        for garbage in [
+            "",
+            "hmr_",
+            "hmr_xyz",
+            &"a".repeat(68),
+            &format!("hmr_{}", "G".repeat(64)),
+        ] {
             assert!(RefreshToken::parse(&Secret::new(garbage)).is_none(), "{garbage}");
         }
     }

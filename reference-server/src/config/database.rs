@@ -50,7 +50,13 @@ impl DatabaseConfig {
     pub fn folder(&self) -> PathBuf {
         self.file()
             .and_then(|file| Path::new(file).parent())
-            .map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+            .map(|folder| {
+                if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                }
+            })
             .unwrap_or(Path::new("data"))
             .to_path_buf()
     }
@@ -88,13 +94,20 @@ mod tests {
     use super::*;
 
     fn at(url: &str) -> DatabaseConfig {
-        DatabaseConfig { url: url.to_owned(), max_connections: 1, acquire_timeout: Duration::from_secs(1) }
+        DatabaseConfig {
+            url: url.to_owned(),
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+        }
     }
 
     #[test]
     fn secrets_are_kept_beside_the_file() {
         assert_eq!(at("sqlite://data/hm.sqlite").folder(), Path::new("data"));
-        assert_eq!(at("sqlite:///var/lib/hm/hm.sqlite?mode=rwc").folder(), Path::new("/var/lib/hm"));
+        assert_eq!(
+            at("sqlite:///var/lib/hm/hm.sqlite?mode=rwc").folder(),
+            Path::new("/var/lib/hm")
+        );
         assert_eq!(at("sqlite:hm.sqlite").folder(), Path::new("."));
         assert_eq!(at("sqlite::memory:").folder(), Path::new("data"));
         assert_eq!(at("postgres://a:b@c/d").folder(), Path::new("data"));

@@ -58,7 +58,10 @@ impl Environment {
     pub(super) fn read(reader: &mut Reader) -> Self {
         reader.choice(
             "environment",
-            &[("development", Self::Development), ("production", Self::Production)],
+            &[
+                ("development", Self::Development),
+                ("production", Self::Production),
+            ],
         )
     }
 

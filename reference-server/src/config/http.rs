@@ -43,20 +43,31 @@ impl HttpConfig {
             trusted_proxies: reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8", |text| {
                 network(text)
             }),
-            allowed_origins: reader.list("http.allowed_origins", "an origin such as https://example.com", origin),
+            allowed_origins: reader.list(
+                "http.allowed_origins",
+                "an origin such as https://example.com",
+                origin,
+            ),
         }
     }
 }
 
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn origin(text: &str) -> Option<String> {
     if text == "*" {
         return Some(text.to_owned());
     }
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let plain = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte));
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))?;
+    let plain = !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte));
     plain.then(|| text.to_ascii_lowercase())
 }

@@ -25,9 +25,17 @@ impl LogConfig {
     pub(super) fn read(reader: &mut Reader, environment: Environment) -> Self {
         let format = reader.choice(
             "log.format",
-            &[("auto", None), ("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))],
+            &[
+                ("auto", None),
+                ("text", Some(LogFormat::Text)),
+                ("json", Some(LogFormat::Json)),
+            ],
         );
-        let by_environment = if environment.is_production() { LogFormat::Json } else { LogFormat::Text };
+        let by_environment = if environment.is_production() {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        };
         Self {
             filter: reader.parsed("log.filter", "a log filter", "info".to_owned(), |text| {
                 text.parse::<tracing_subscriber::filter::Targets>().ok()?;

@@ -26,10 +26,10 @@ pub use self::keys::KeysConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::plans::{PlanConfig, PlansConfig};
 pub use self::secrets::SecretsConfig;
-pub use self::sources::{SourceConfig, SourcesConfig, WeatherConfig};
 pub use self::usage::{DemoConfig, UsageConfig};
 
 use self::reader::Reader;
+use crate::sources::SourcesConfig;
 
 /// The settings that hold when nothing is said, with a comment on each.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -103,7 +103,7 @@ impl Config {
             keys: KeysConfig::read(&mut reader),
             plans: PlansConfig::read(&mut reader),
             usage: UsageConfig::read(&mut reader),
-            sources: SourcesConfig::read(&mut reader),
+            sources: sources::read(&mut reader),
             demo: DemoConfig::read(&mut reader),
             log: LogConfig::read(&mut reader, environment),
             secrets: SecretsConfig::read(&mut reader, environment),
@@ -118,7 +118,10 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
     }
 
     #[test]
@@ -129,7 +132,10 @@ mod tests {
         assert_eq!(config.database.backend(), Backend::Sqlite);
         assert_eq!(config.auth.access_token_ttl.as_secs(), 900);
         let free = config.plans.get("free").unwrap();
-        assert_eq!((free.requests_per_month, free.requests_per_second), (Some(1000), Some(100)));
+        assert_eq!(
+            (free.requests_per_month, free.requests_per_second),
+            (Some(1000), Some(100))
+        );
         assert_eq!(config.plans.get("enterprise").unwrap().requests_per_month, None);
         assert_eq!(config.demo.daily_quota, None);
     }
@@ -139,7 +145,11 @@ mod tests {
         let file = "[http]\nlisten = '127.0.0.1:9000'\nbody_limit_bytes = 2048\n[keys]\nprefix = 'acme'";
         let config = Config::parse(
             file,
-            variables(&[("HM_LISTEN", "0.0.0.0:80"), ("API_KEY_PREFIX", "hm_"), ("UNRELATED", "x")]),
+            variables(&[
+                ("HM_LISTEN", "0.0.0.0:80"),
+                ("API_KEY_PREFIX", "hm_"),
+                ("UNRELATED", "x"),
+            ]),
         )
         .unwrap();
         assert_eq!(config.http.listen.to_string(), "0.0.0.0:80");
@@ -166,7 +176,11 @@ mod tests {
         ";
         let error = Config::parse(
             file,
-            variables(&[("HM_LISTEN", "here"), ("DATABASE_URL", "oracle://user:hunter2@x/y"), ("HM_ENV", "prod")]),
+            variables(&[
+                ("HM_LISTEN", "here"),
+                ("DATABASE_URL", "oracle://user:hunter2@x/y"),
+                ("HM_ENV", "prod"),
+            ]),
         )
         .unwrap_err();
         let message = error.to_string();
@@ -205,10 +219,18 @@ mod tests {
         )
         .unwrap_err();
         let message = error.to_string();
-        for part in ["JWT_SECRET", "KEY_PEPPER", "ADMIN_KEY", "auth.password.memory_kib"] {
+        for part in [
+            "JWT_SECRET",
+            "KEY_PEPPER",
+            "ADMIN_KEY",
+            "auth.password.memory_kib",
+        ] {
             assert!(message.contains(part), "`{part}` is missing in: {message}");
         }
-        assert!(!message.contains("abcabc") && !message.contains("short\""), "{message}");
+        assert!(
+            !message.contains("abcabc") && !message.contains("short\""),
+            "{message}"
+        );
     }
 
     #[test]
@@ -225,6 +247,9 @@ mod tests {
         assert_eq!(config.environment, Environment::Production);
         assert_eq!(config.log.format, LogFormat::Json);
         let shown = format!("{config:?}");
-        assert!(!shown.contains("q8Zt2m") && !shown.contains("1f9c2e"), "a secret is in Debug");
+        assert!(
+            !shown.contains("q8Zt2m") && !shown.contains("1f9c2e"),
+            "a secret is in Debug"
+        );
     }
 }

@@ -25,12 +25,18 @@ impl PlansConfig {
         for name in reader.tables("plans") {
             let path = format!("plans.{name}");
             let fits = name.len() <= 32
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if !fits {
-                reader.mistake(&path, "a plan is named by at most 32 lower-case letters, digits and underscores");
+                reader.mistake(
+                    &path,
+                    "a plan is named by at most 32 lower-case letters, digits and underscores",
+                );
             }
             let plan = PlanConfig {
-                requests_per_month: reader.limit(&format!("{path}.requests_per_month"), 0..=1_000_000_000_000),
+                requests_per_month: reader
+                    .limit(&format!("{path}.requests_per_month"), 0..=1_000_000_000_000),
                 requests_per_second: reader.limit(&format!("{path}.requests_per_second"), 1..=1_000_000),
             };
             plans.insert(name, plan);

@@ -23,25 +23,32 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
-        file: &str,
-        variables: BTreeMap<String, String>,
-        mut mistakes: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(file: &str, variables: BTreeMap<String, String>, mut mistakes: Vec<String>) -> Self {
         let file = file.parse::<Table>().unwrap_or_else(|error| {
-            mistakes.push(format!("the settings file is not TOML: {}", one_line(&error, file)));
+            mistakes.push(format!(
+                "the settings file is not TOML: {}",
+                one_line(&error, file)
+            ));
             Table::new()
         });
         let defaults = DEFAULTS.parse::<Table>().unwrap_or_else(|error| {
             mistakes.push(format!("the built-in defaults are not TOML: {error}"));
             Table::new()
         });
-        Self { file, defaults, variables, used: BTreeSet::new(), mistakes }
+        Self {
+            file,
+            defaults,
+            variables,
+            used: BTreeSet::new(),
+            mistakes,
+        }
     }
 
     /// Adds a mistake about a setting. The text must not contain a secret.
     pub(super) fn mistake(&mut self, path: &str, what: impl Display) {
-        let given = self.variable_of(path).filter(|name| self.variables.contains_key(*name));
+        let given = self
+            .variable_of(path)
+            .filter(|name| self.variables.contains_key(*name));
         self.mistakes.push(match given {
             Some(name) => format!("{path} ({name}): {what}"),
             None => format!("{path}: {what}"),
@@ -72,7 +79,13 @@ impl Reader {
     }
 
     /// Text that `parse` accepts. The value is shown in the mistake, so this is not for secrets.
-    pub(super) fn parsed<T>(&mut self, path: &str, what: &str, fallback: T, parse: impl Fn(&str) -> Option<T>) -> T {
+    pub(super) fn parsed<T>(
+        &mut self,
+        path: &str,
+        what: &str,
+        fallback: T,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
         let text = self.text(path);
         parse(&text).unwrap_or_else(|| {
             if !text.is_empty() {
@@ -147,8 +160,16 @@ impl Reader {
     pub(super) fn finish(mut self) -> Result<(), ConfigError> {
         let mut unknown = Vec::new();
         collect_unknown(&self.file, "", &self.used, &mut unknown);
-        self.mistakes.extend(unknown.into_iter().map(|path| format!("{path}: there is no such setting")));
-        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError::new(self.mistakes)) }
+        self.mistakes.extend(
+            unknown
+                .into_iter()
+                .map(|path| format!("{path}: there is no such setting")),
+        );
+        if self.mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::new(self.mistakes))
+        }
     }
 
     fn look_up(&mut self, path: &str) -> Option<Value> {
@@ -156,11 +177,16 @@ impl Reader {
         if let Some(value) = self.variable_of(path).and_then(|name| self.variables.get(name)) {
             return Some(Value::String(value.clone()));
         }
-        find(&self.file, path).or_else(|| find(&self.defaults, path)).cloned()
+        find(&self.file, path)
+            .or_else(|| find(&self.defaults, path))
+            .cloned()
     }
 
     fn variable_of(&self, path: &str) -> Option<&'static str> {
-        VARIABLES.iter().find(|(_, name)| *name == Some(path)).map(|(variable, _)| *variable)
+        VARIABLES
+            .iter()
+            .find(|(_, name)| *name == Some(path))
+            .map(|(variable, _)| *variable)
     }
 
     fn in_range(&mut self, path: &str, value: Option<&Value>, range: RangeInclusive<u64>) -> u64 {
@@ -188,7 +214,9 @@ impl Reader {
 }
 
 fn find<'a>(root: &'a Table, path: &str) -> Option<&'a Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(first, rest)| (first, Some(rest)));
     let value = root.get(first)?;
     match rest {
         None => Some(value),
@@ -198,7 +226,11 @@ fn find<'a>(root: &'a Table, path: &str) -> Option<&'a Value> {
 
 fn collect_unknown(table: &Table, above: &str, used: &BTreeSet<String>, unknown: &mut Vec<String>) {
     for (name, value) in table {
-        let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        let path = if above.is_empty() {
+            name.clone()
+        } else {
+            format!("{above}.{name}")
+        };
         if used.contains(&path) {
             continue;
         }
@@ -213,7 +245,9 @@ fn collect_unknown(table: &Table, above: &str, used: &BTreeSet<String>, unknown:
 }
 
 fn one_line(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let line = error
+        .span()
+        .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     match line {
         Some(line) => format!("line {line}: {}", error.message()),
         None => error.message().to_owned(),

@@ -56,7 +56,10 @@ fn weakness(secret: &[u8]) -> Option<&'static str> {
         return Some("has too few different characters to be random");
     }
     let repeats = (1..=secret.len() / 2).any(|period| {
-        secret.iter().zip(&secret[period..]).all(|(earlier, later)| earlier == later)
+        secret
+            .iter()
+            .zip(&secret[period..])
+            .all(|(earlier, later)| earlier == later)
     });
     repeats.then_some("repeats itself")
 }

@@ -13,7 +13,9 @@ pub struct UsageConfig {
 
 impl UsageConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        Self { flush_interval: reader.millis("usage.flush_interval_ms", 10..=60_000) }
+        Self {
+            flush_interval: reader.millis("usage.flush_interval_ms", 10..=60_000),
+        }
     }
 }
 

@@ -30,7 +30,10 @@ impl Member {
     ///
     /// [`DomainError::SessionOver`] if the person is gone or the account is closed.
     pub async fn find(db: &impl ConnectionTrait, user_id: Uuid) -> Result<Self, DomainError> {
-        let user = user::Entity::find_by_id(user_id).one(db).await?.ok_or(DomainError::SessionOver)?;
+        let user = user::Entity::find_by_id(user_id)
+            .one(db)
+            .await?
+            .ok_or(DomainError::SessionOver)?;
         let membership = membership::Entity::find()
             .filter(membership::Column::UserId.eq(user_id))
             .order_by_asc(membership::Column::CreatedAt)
@@ -38,8 +41,14 @@ impl Member {
             .one(db)
             .await?
             .ok_or(DomainError::SessionOver)?;
-        let account = open_account(db, membership.account_id).await?.ok_or(DomainError::SessionOver)?;
-        Ok(Self { user, account, role: membership.role })
+        let account = open_account(db, membership.account_id)
+            .await?
+            .ok_or(DomainError::SessionOver)?;
+        Ok(Self {
+            user,
+            account,
+            role: membership.role,
+        })
     }
 
     /// Gives the person another name.
@@ -47,7 +56,12 @@ impl Member {
     /// # Errors
     ///
     /// The database fails.
-    pub async fn rename(self, db: &DatabaseConnection, name: String, origin: &Origin) -> Result<Self, DomainError> {
+    pub async fn rename(
+        self,
+        db: &DatabaseConnection,
+        name: String,
+        origin: &Origin,
+    ) -> Result<Self, DomainError> {
         let change = Change::new("user.update", "user", self.user.id)
             .by(self.user.id)
             .of(self.account.id)
@@ -69,8 +83,14 @@ impl Member {
 /// # Errors
 ///
 /// The database fails.
-pub async fn open_account(db: &impl ConnectionTrait, account_id: Uuid) -> Result<Option<account::Model>, DbErr> {
-    account::Entity::find_by_id(account_id).filter(account::Column::ClosedAt.is_null()).one(db).await
+pub async fn open_account(
+    db: &impl ConnectionTrait,
+    account_id: Uuid,
+) -> Result<Option<account::Model>, DbErr> {
+    account::Entity::find_by_id(account_id)
+        .filter(account::Column::ClosedAt.is_null())
+        .one(db)
+        .await
 }
 
 /// The person with this address.
@@ -79,7 +99,10 @@ pub async fn open_account(db: &impl ConnectionTrait, account_id: Uuid) -> Result
 ///
 /// The database fails.
 pub async fn user_by_email(db: &impl ConnectionTrait, email: &str) -> Result<Option<user::Model>, DbErr> {
-    user::Entity::find().filter(user::Column::Email.eq(email)).one(db).await
+    user::Entity::find()
+        .filter(user::Column::Email.eq(email))
+        .one(db)
+        .await
 }
 
 /// What a new account begins with.
@@ -135,5 +158,9 @@ pub async fn open(tx: &impl ConnectionTrait, new: NewAccount, now: Timestamp) ->
         created_at: Set(at),
     };
     membership.insert(tx).await?;
-    Ok(Member { user, account, role: MemberRole::Owner })
+    Ok(Member {
+        user,
+        account,
+        role: MemberRole::Owner,
+    })
 }

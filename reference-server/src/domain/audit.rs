@@ -88,7 +88,12 @@ pub async fn record(tx: &impl ConnectionTrait, change: Change, origin: &Origin) 
         id: Set(Uuid::now_v7()),
         account_id: Set(change.account_id),
         actor_id: Set(change.user_id),
-        actor_kind: Set(if change.user_id.is_some() { "user" } else { "system" }.to_owned()),
+        actor_kind: Set(if change.user_id.is_some() {
+            "user"
+        } else {
+            "system"
+        }
+        .to_owned()),
         action: Set(change.action.to_owned()),
         subject_kind: Set(change.subject_kind.to_owned()),
         subject_id: Set(change.subject_id.to_string()),

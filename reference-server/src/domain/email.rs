@@ -19,12 +19,19 @@ impl Email {
             return Err("must have at most 254 characters");
         }
         let not_an_address = "must be an e-mail address";
-        if email.chars().any(|each| each.is_control() || each.is_whitespace() || "<>()[]\\,;:\"".contains(each)) {
+        if email
+            .chars()
+            .any(|each| each.is_control() || each.is_whitespace() || "<>()[]\\,;:\"".contains(each))
+        {
             return Err(not_an_address);
         }
         let (local, host) = email.split_once('@').ok_or(not_an_address)?;
         let local_fits = (1..=LONGEST_LOCAL).contains(&local.len());
-        if local_fits && is_host(host) { Ok(Self(email)) } else { Err(not_an_address) }
+        if local_fits && is_host(host) {
+            Ok(Self(email))
+        } else {
+            Err(not_an_address)
+        }
     }
 
     /// The address.
@@ -68,8 +75,8 @@ mod tests {
         let long = format!("{}@example.org", "a".repeat(65));
         let longer = format!("a@{}.org", "b.".repeat(130));
         for wrong in [
-            "", "a", "@b.c", "a@", "a@b", "a@b@c.d", "a b@c.d", "a@b..c", "a@.b.c", "a@b.c.", "a\n@b.c", "<a@b.c>",
-            "a@-b.c", "a@b c.d", &long, &longer,
+            "", "a", "@b.c", "a@", "a@b", "a@b@c.d", "a b@c.d", "a@b..c", "a@.b.c", "a@b.c.", "a\n@b.c",
+            "<a@b.c>", "a@-b.c", "a@b c.d", &long, &longer,
         ] {
             assert!(Email::parse(wrong).is_err(), "{wrong}");
         }

@@ -44,7 +44,10 @@ mod tests {
 
     #[test]
     fn names_may_be_anything_that_people_are_called() {
-        assert_eq!(name("  Robert'); DROP TABLE users;-- ").unwrap(), "Robert'); DROP TABLE users;--");
+        assert_eq!(
+            name("  Robert'); DROP TABLE users;-- ").unwrap(),
+            "Robert'); DROP TABLE users;--"
+        );
         assert!(name("名前").is_ok());
         for wrong in ["", "   ", "a\0b", "a\nb", &"x".repeat(101)] {
             assert!(name(wrong).is_err(), "{wrong:?}");

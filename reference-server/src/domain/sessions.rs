@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use hm_metering::Timestamp;
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, Set, TransactionTrait,
-};
 use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set, TransactionTrait,
+};
 use uuid::Uuid;
 
 use super::DomainError;
@@ -27,7 +27,10 @@ pub struct SessionRules {
 
 impl From<&AuthConfig> for SessionRules {
     fn from(config: &AuthConfig) -> Self {
-        Self { ttl: config.refresh_token_ttl, most: config.max_sessions }
+        Self {
+            ttl: config.refresh_token_ttl,
+            most: config.max_sessions,
+        }
     }
 }
 
@@ -55,13 +58,21 @@ pub async fn begin(
 ) -> Result<OpenSession, DomainError> {
     let at = now.as_micros();
     session::Entity::delete_many()
-        .filter(session::Column::UserId.eq(user_id).and(session::Column::ExpiresAt.lte(at)))
+        .filter(
+            session::Column::UserId
+                .eq(user_id)
+                .and(session::Column::ExpiresAt.lte(at)),
+        )
         .exec(tx)
         .await?;
     let too_old: Vec<Uuid> = session::Entity::find()
         .select_only()
         .column(session::Column::Id)
-        .filter(session::Column::UserId.eq(user_id).and(session::Column::EndedAt.is_null()))
+        .filter(
+            session::Column::UserId
+                .eq(user_id)
+                .and(session::Column::EndedAt.is_null()),
+        )
         .order_by_desc(session::Column::CreatedAt)
         .order_by_desc(session::Column::Id)
         .offset(rules.most.saturating_sub(1))
@@ -81,7 +92,11 @@ pub async fn begin(
     };
     let session = session.insert(tx).await?;
     let refresh_token = issue(tx, session.id, now).await?;
-    Ok(OpenSession { id: session.id, user_id, refresh_token })
+    Ok(OpenSession {
+        id: session.id,
+        user_id,
+        refresh_token,
+    })
 }
 
 /// Exchanges a token for the next one. Of two that come with the same token at the same time, one gets it.
@@ -102,7 +117,11 @@ pub async fn refresh(
     // The update decides: only one of several can turn the token from unused to used.
     let taken = refresh_token::Entity::update_many()
         .col_expr(refresh_token::Column::UsedAt, Expr::value(now.as_micros()))
-        .filter(refresh_token::Column::Digest.eq(digest.as_str()).and(refresh_token::Column::UsedAt.is_null()))
+        .filter(
+            refresh_token::Column::Digest
+                .eq(digest.as_str())
+                .and(refresh_token::Column::UsedAt.is_null()),
+        )
         .exec(&tx)
         .await?
         .rows_affected;
@@ -114,13 +133,21 @@ pub async fn refresh(
         let ended = end_where(&tx, session::Column::Id.eq(stored.session_id), now).await?;
         if ended > 0 {
             tracing::warn!(session.id = %stored.session_id, "a refresh token was used twice: the session is over");
-            audit::record(&tx, Change::new("session.reuse", "session", stored.session_id), origin).await?;
+            audit::record(
+                &tx,
+                Change::new("session.reuse", "session", stored.session_id),
+                origin,
+            )
+            .await?;
         }
         tx.commit().await?;
         return Err(DomainError::InvalidRefreshToken);
     }
     let extended = session::Entity::update_many()
-        .col_expr(session::Column::ExpiresAt, Expr::value(now.plus(rules.ttl).as_micros()))
+        .col_expr(
+            session::Column::ExpiresAt,
+            Expr::value(now.plus(rules.ttl).as_micros()),
+        )
         .filter(is_live(now).and(session::Column::Id.eq(stored.session_id)))
         .exec(&tx)
         .await?
@@ -132,7 +159,11 @@ pub async fn refresh(
     };
     let refresh_token = issue(&tx, session.id, now).await?;
     tx.commit().await?;
-    Ok(OpenSession { id: session.id, user_id: session.user_id, refresh_token })
+    Ok(OpenSession {
+        id: session.id,
+        user_id: session.user_id,
+        refresh_token,
+    })
 }
 
 /// The session that a refresh token belongs to, whether used or not.
@@ -140,8 +171,13 @@ pub async fn refresh(
 /// # Errors
 ///
 /// The database fails.
-pub async fn of_token(db: &impl ConnectionTrait, token: &RefreshToken) -> Result<Option<session::Model>, DbErr> {
-    let Some(stored) = refresh_token::Entity::find_by_id(token.digest()).one(db).await? else { return Ok(None) };
+pub async fn of_token(
+    db: &impl ConnectionTrait,
+    token: &RefreshToken,
+) -> Result<Option<session::Model>, DbErr> {
+    let Some(stored) = refresh_token::Entity::find_by_id(token.digest()).one(db).await? else {
+        return Ok(None);
+    };
     session::Entity::find_by_id(stored.session_id).one(db).await
 }
 
@@ -174,8 +210,16 @@ pub async fn end(
     user_id: Uuid,
     origin: &Origin,
 ) -> Result<(), DomainError> {
-    let own = session::Column::Id.eq(session_id).and(session::Column::UserId.eq(user_id));
-    end_and_audit(db, own, Change::new("session.end", "session", session_id).by(user_id), origin).await
+    let own = session::Column::Id
+        .eq(session_id)
+        .and(session::Column::UserId.eq(user_id));
+    end_and_audit(
+        db,
+        own,
+        Change::new("session.end", "session", session_id).by(user_id),
+        origin,
+    )
+    .await
 }
 
 /// Ends all sessions of a person.
@@ -185,7 +229,13 @@ pub async fn end(
 /// The database fails.
 pub async fn end_all(db: &DatabaseConnection, user_id: Uuid, origin: &Origin) -> Result<(), DomainError> {
     let own = session::Column::UserId.eq(user_id);
-    end_and_audit(db, own, Change::new("session.end_all", "user", user_id).by(user_id), origin).await
+    end_and_audit(
+        db,
+        own,
+        Change::new("session.end_all", "user", user_id).by(user_id),
+        origin,
+    )
+    .await
 }
 
 async fn end_and_audit(
@@ -216,10 +266,16 @@ async fn end_where(
 }
 
 fn is_live(now: Timestamp) -> sea_orm::sea_query::SimpleExpr {
-    session::Column::EndedAt.is_null().and(session::Column::ExpiresAt.gt(now.as_micros()))
+    session::Column::EndedAt
+        .is_null()
+        .and(session::Column::ExpiresAt.gt(now.as_micros()))
 }
 
-async fn issue(tx: &impl ConnectionTrait, session_id: Uuid, now: Timestamp) -> Result<RefreshToken, DomainError> {
+async fn issue(
+    tx: &impl ConnectionTrait,
+    session_id: Uuid,
+    now: Timestamp,
+) -> Result<RefreshToken, DomainError> {
     let token = RefreshToken::generate()?;
     let row = refresh_token::ActiveModel {
         digest: Set(token.digest()),

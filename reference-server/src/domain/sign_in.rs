@@ -37,7 +37,10 @@ pub async fn register(
     origin: &Origin,
 ) -> Result<(Member, OpenSession), DomainError> {
     // Asked first, so that a taken address does not cost a hash; the unique index decides in the end.
-    if accounts::user_by_email(db.reader(), registration.email.as_str()).await?.is_some() {
+    if accounts::user_by_email(db.reader(), registration.email.as_str())
+        .await?
+        .is_some()
+    {
         return Err(DomainError::EmailTaken);
     }
     let password_hash = PasswordHash(passwords.hash(registration.password).await?);
@@ -75,14 +78,18 @@ pub async fn sign_in(
     let user = accounts::user_by_email(db.reader(), email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.0.clone());
     let fits = passwords.verify(password, stored).await?;
-    let Some(user) = user.filter(|_| fits) else { return Err(DomainError::InvalidCredentials) };
+    let Some(user) = user.filter(|_| fits) else {
+        return Err(DomainError::InvalidCredentials);
+    };
     let tx = db.writer().begin().await?;
     let member = Member::find(&tx, user.id).await.map_err(|error| match error {
         DomainError::SessionOver => DomainError::InvalidCredentials,
         other => other,
     })?;
     let session = sessions::begin(&tx, user.id, rules, origin.at).await?;
-    let change = Change::new("session.begin", "session", session.id).by(user.id).of(member.account.id);
+    let change = Change::new("session.begin", "session", session.id)
+        .by(user.id)
+        .of(member.account.id);
     audit::record(&tx, change, origin).await?;
     tx.commit().await?;
     Ok((member, session))

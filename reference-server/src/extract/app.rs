@@ -30,7 +30,10 @@ impl App {
     ///
     /// A handler runs outside [`build_service`](crate::build_service).
     pub fn of(depot: &Depot) -> Result<Self, AppError> {
-        depot.get_typed::<Self>().cloned().map_err(|_| AppError::internal("there is no application in the depot"))
+        depot
+            .get_typed::<Self>()
+            .cloned()
+            .map_err(|_| AppError::internal("there is no application in the depot"))
     }
 }
 

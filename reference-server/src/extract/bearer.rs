@@ -14,9 +14,14 @@ const LONGEST: usize = 4096;
 /// Several headers (400), or one that is no bearer credential (401).
 pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, AppError> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
-    let Some(header) = given.next() else { return Ok(None) };
+    let Some(header) = given.next() else {
+        return Ok(None);
+    };
     if given.next().is_some() {
-        return Err(AppError::bad_request("ambiguous_credentials", "Send one Authorization header."));
+        return Err(AppError::bad_request(
+            "ambiguous_credentials",
+            "Send one Authorization header.",
+        ));
     }
     let token = header.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
@@ -25,6 +30,9 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, AppError> {
     });
     match token {
         Some(token) => Ok(Some(token)),
-        None => Err(AppError::unauthorized("invalid_token", "The Authorization header is not `Bearer <token>`.")),
+        None => Err(AppError::unauthorized(
+            "invalid_token",
+            "The Authorization header is not `Bearer <token>`.",
+        )),
     }
 }

@@ -31,7 +31,9 @@ impl Caller {
     /// 401 for a token that is not ours, has expired, or whose session is over.
     pub async fn of_token(app: &App, token: &str) -> Result<Self, AppError> {
         let now = app.clock().now();
-        let Some(identity) = app.tokens().verify(token, now) else { return Err(invalid_token()) };
+        let Some(identity) = app.tokens().verify(token, now) else {
+            return Err(invalid_token());
+        };
         let database = app.database().clone();
         in_task(async move {
             let db = database.reader();
@@ -39,7 +41,10 @@ impl Caller {
                 return Err(DomainError::SessionOver);
             }
             let member = Member::find(db, identity.user_id).await?;
-            Ok(Self { member, session_id: identity.session_id })
+            Ok(Self {
+                member,
+                session_id: identity.session_id,
+            })
         })
         .await
     }
@@ -53,7 +58,10 @@ impl Caller {
         if may(self.member.role, action) {
             return Ok(());
         }
-        Err(AppError::forbidden("insufficient_role", "Your role in this account does not allow that."))
+        Err(AppError::forbidden(
+            "insufficient_role",
+            "Your role in this account does not allow that.",
+        ))
     }
 }
 
@@ -67,7 +75,10 @@ async fn authenticate(req: &Request, depot: &Depot) -> Result<Caller, AppError> 
     let app = App::of(depot)?;
     match bearer_token(req.headers())? {
         Some(token) => Caller::of_token(&app, token).await,
-        None => Err(AppError::unauthorized("missing_token", "Send an access token: `Authorization: Bearer <token>`.")),
+        None => Err(AppError::unauthorized(
+            "missing_token",
+            "Send an access token: `Authorization: Bearer <token>`.",
+        )),
     }
 }
 
@@ -87,6 +98,9 @@ impl<'ex> Extractible<'ex> for Caller {
 
 impl EndpointArgRegister for Caller {
     fn register(_components: &mut Components, operation: &mut Operation, _arg: &str) {
-        operation.securities.get_or_insert_default().push(SecurityRequirement::new("accessToken", Vec::<String>::new()));
+        operation
+            .securities
+            .get_or_insert_default()
+            .push(SecurityRequirement::new("accessToken", Vec::<String>::new()));
     }
 }

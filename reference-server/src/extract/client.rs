@@ -28,7 +28,11 @@ impl Client {
         let forwarded: Vec<_> = forwarded.iter().filter_map(|value| value.to_str().ok()).collect();
         Self {
             address: client_address(peer, &forwarded, trusted),
-            request_id: req.extensions().get::<RequestId>().map_or("", RequestId::as_str).to_owned(),
+            request_id: req
+                .extensions()
+                .get::<RequestId>()
+                .map_or("", RequestId::as_str)
+                .to_owned(),
         }
     }
 }
@@ -43,7 +47,9 @@ pub fn client_address(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> Ip
         if !is_trusted(client) {
             break;
         }
-        let Ok(address) = entry.trim().parse::<IpAddr>() else { break };
+        let Ok(address) = entry.trim().parse::<IpAddr>() else {
+            break;
+        };
         client = address.to_canonical();
     }
     client
@@ -77,20 +83,32 @@ mod tests {
 
     #[test]
     fn a_header_from_a_stranger_is_ignored() {
-        assert_eq!(client_address(ip("203.0.113.9"), &["1.2.3.4"], &[]), ip("203.0.113.9"));
+        assert_eq!(
+            client_address(ip("203.0.113.9"), &["1.2.3.4"], &[]),
+            ip("203.0.113.9")
+        );
     }
 
     #[test]
     fn trusted_proxies_are_skipped_from_right_to_left() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let lines = ["6.6.6.6, 198.51.100.7", "10.0.0.2"];
-        assert_eq!(client_address(ip("10.0.0.1"), &lines, &trusted), ip("198.51.100.7"));
+        assert_eq!(
+            client_address(ip("10.0.0.1"), &lines, &trusted),
+            ip("198.51.100.7")
+        );
     }
 
     #[test]
     fn garbage_ends_the_walk() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        assert_eq!(client_address(ip("10.0.0.1"), &["1.2.3.4, what"], &trusted), ip("10.0.0.1"));
-        assert_eq!(client_address(ip("::ffff:10.0.0.1"), &["1.2.3.4"], &trusted), ip("1.2.3.4"));
+        assert_eq!(
+            client_address(ip("10.0.0.1"), &["1.2.3.4, what"], &trusted),
+            ip("10.0.0.1")
+        );
+        assert_eq!(
+            client_address(ip("::ffff:10.0.0.1"), &["1.2.3.4"], &trusted),
+            ip("1.2.3.4")
+        );
     }
 }

@@ -11,7 +11,7 @@ use salvo::http::{ParseError, StatusCode};
 use salvo::oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Writer, async_trait};
 use serde::de::value::MapDeserializer;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -22,9 +22,11 @@ use crate::error::AppError;
 ///
 /// Not JSON: 415. Too long: 413. Malformed: 400 `malformed_json`. Unknown, missing or mistyped fields: 422
 /// `invalid_request`. `T` should deny unknown fields.
+#[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
 /// As [`JsonBody`], but there may be no body at all.
+#[derive(Debug)]
 pub struct OptionalJsonBody<T>(pub Option<T>);
 
 /// Sets how long a request body may be, for all handlers below.
@@ -76,8 +78,11 @@ impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for OptionalJsonBody<T> {
 
 fn require_json(req: &Request) -> Result<(), AppError> {
     let is_json = req.content_type().is_some_and(|given| {
-        let json = given.type_() == "application" && (given.subtype() == "json" || given.suffix().is_some_and(|suffix| suffix == "json"));
-        json && given.get_param("charset").is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
+        let json = given.type_() == "application"
+            && (given.subtype() == "json" || given.suffix().is_some_and(|suffix| suffix == "json"));
+        json && given
+            .get_param("charset")
+            .is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
     });
     if is_json {
         return Ok(());
@@ -91,14 +96,20 @@ fn require_json(req: &Request) -> Result<(), AppError> {
 
 async fn read(req: &mut Request) -> Result<&[u8], AppError> {
     let limit = req.secure_max_size();
-    let announced = req.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = req
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     match req.payload_with_max_size(limit).await {
         Ok(body) => Ok(body),
         Err(ParseError::PayloadTooLarge) => Err(too_large(limit)),
-        Err(_) => Err(AppError::bad_request("unreadable_body", "The request body ended too early.")),
+        Err(_) => Err(AppError::bad_request(
+            "unreadable_body",
+            "The request body ended too early.",
+        )),
     }
 }
 
@@ -116,13 +127,20 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
     if text.trim_ascii().is_empty() {
         return Err(malformed("The body is empty.".to_owned()));
     }
-    let fields: Fields = serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => AppError::invalid_field("", "must be a JSON object that has each field once"),
-        Category::Io | Category::Syntax | Category::Eof => malformed(format!(
+    let syntax = |error: &serde_json::Error| {
+        malformed(format!(
             "The body is not valid JSON: see line {}, column {}.",
             error.line(),
             error.column()
-        )),
+        ))
+    };
+    let fields: Fields = serde_json::from_str(text).map_err(|error| match error.classify() {
+        // Reading stopped at what is no object; whether the rest is JSON is still to be seen.
+        Category::Data => match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => AppError::invalid_field("", "must be a JSON object that has each field once"),
+            Err(error) => syntax(&error),
+        },
+        Category::Io | Category::Syntax | Category::Eof => syntax(&error),
     })?;
     // serde does not say where it was when it failed, so the iterator remembers.
     let current = RefCell::new(None);
@@ -140,13 +158,23 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
 
 /// Says which field is wrong and what it should be. The value is not repeated: it may be a password.
 fn explain(error: &str, current: Option<String>) -> AppError {
-    if let Some(name) = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+    if let Some(name) = error
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next())
+    {
         let field = current.map_or_else(|| name.to_owned(), |above| format!("{above}.{name}"));
         return AppError::invalid_field(field, "is required");
     }
     let field = current.unwrap_or_default();
-    if let Some(name) = error.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        let field = if name == field { field } else { format!("{field}.{name}") };
+    if let Some(name) = error
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split('`').next())
+    {
+        let field = if name == field {
+            field
+        } else {
+            format!("{field}.{name}")
+        };
         return AppError::invalid_field(field, "is not known");
     }
     match error.rsplit_once("expected ") {
@@ -222,14 +250,19 @@ mod tests {
         let mut res = Response::new();
         let (status, code) = (error.status().as_u16(), error.code());
         error.render(None, &mut res);
-        let salvo::http::ResBody::Once(body) = res.take_body() else { panic!("a body") };
+        let salvo::http::ResBody::Once(body) = res.take_body() else {
+            panic!("a body")
+        };
         (status, code, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[test]
     fn what_fits_is_taken() {
         let sample: Sample = parse(br#"{"firstName": "Ada", "age": 36, "tags": ["a"]}"#).unwrap();
-        assert_eq!((sample.first_name.as_str(), sample.age, sample.tags.len()), ("Ada", Some(36), 1));
+        assert_eq!(
+            (sample.first_name.as_str(), sample.age, sample.tags.len()),
+            ("Ada", Some(36), 1)
+        );
     }
 
     #[test]
@@ -238,7 +271,13 @@ mod tests {
             let (status, code, _) = fails(malformed);
             assert_eq!((status, code), (400, "malformed_json"), "{malformed}");
         }
-        for wrong in ["[]", "5", "null", "\"text\"", r#"{"firstName":"a","firstName":"b"}"#] {
+        for wrong in [
+            "[]",
+            "5",
+            "null",
+            "\"text\"",
+            r#"{"firstName":"a","firstName":"b"}"#,
+        ] {
             let (status, code, _) = fails(wrong);
             assert_eq!((status, code), (422, "invalid_request"), "{wrong}");
         }
@@ -252,7 +291,11 @@ mod tests {
             (r#"{"firstName": 4711}"#, "firstName", "must be a string"),
             (r#"{"firstName": "a", "age": "4711"}"#, "age", "must be u8"),
             (r#"{"firstName": "a", "age": 4711}"#, "age", "must be u8"),
-            (r#"{"firstName": "a", "tags": [4711]}"#, "tags", "must be a string"),
+            (
+                r#"{"firstName": "a", "tags": [4711]}"#,
+                "tags",
+                "must be a string",
+            ),
         ];
         for (body, field, message) in cases {
             let (_, _, answer) = fails(body);

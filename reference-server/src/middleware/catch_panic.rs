@@ -16,7 +16,9 @@ pub struct CatchPanics;
 impl Handler for CatchPanics {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         // The request is over after a panic: nothing that was left half done is looked at again.
-        let handled = AssertUnwindSafe(ctrl.call_next(req, depot, res)).catch_unwind().await;
+        let handled = AssertUnwindSafe(ctrl.call_next(req, depot, res))
+            .catch_unwind()
+            .await;
         if let Err(panic) = handled {
             ctrl.skip_rest();
             AppError::internal(message(panic.as_ref())).render(req.extensions().get::<RequestId>(), res);
@@ -25,6 +27,9 @@ impl Handler for CatchPanics {
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("no message"))
 }

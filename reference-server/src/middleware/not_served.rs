@@ -23,14 +23,20 @@ impl Handler for RenderRefusals {
 fn problem(status: StatusCode, method: &Method, path: &str) -> AppError {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => ("not_found", format!("There is nothing at {path}.")),
-        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", format!("{method} is not possible at {path}.")),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "method_not_allowed",
+            format!("{method} is not possible at {path}."),
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "The request body is too large.".to_owned()),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "Send JSON.".to_owned()),
         StatusCode::BAD_REQUEST => ("bad_request", "The request can't be understood.".to_owned()),
         status if status.is_server_error() => {
             return AppError::internal(format!("the framework answered {status} without a body"));
         }
-        status => ("refused", status.canonical_reason().unwrap_or("Refused").to_owned()),
+        status => (
+            "refused",
+            status.canonical_reason().unwrap_or("Refused").to_owned(),
+        ),
     };
     AppError::new(status, code, detail)
 }

@@ -24,7 +24,9 @@ impl RequestId {
     }
 
     fn of(given: Option<&HeaderValue>, new: impl FnOnce() -> Uuid) -> Self {
-        let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_sensible(id));
+        let given = given
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| is_sensible(id));
         Self(given.map_or_else(|| new().to_string().into(), Into::into))
     }
 }
@@ -74,7 +76,12 @@ mod tests {
         let kept = RequestId::of(Some(&HeaderValue::from_static("abc-123")), Uuid::nil);
         assert_eq!(kept.as_str(), "abc-123");
         let long = HeaderValue::from_str(&"x".repeat(129)).unwrap();
-        for wrong in [None, Some(&HeaderValue::from_static("")), Some(&HeaderValue::from_static("a b")), Some(&long)] {
+        for wrong in [
+            None,
+            Some(&HeaderValue::from_static("")),
+            Some(&HeaderValue::from_static("a b")),
+            Some(&long),
+        ] {
             assert_eq!(RequestId::of(wrong, Uuid::nil).as_str(), Uuid::nil().to_string());
         }
     }

@@ -17,10 +17,17 @@ pub struct TimeLimit(pub Duration);
 #[async_trait]
 impl Handler for TimeLimit {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        if tokio::time::timeout(self.0, ctrl.call_next(req, depot, res)).await.is_err() {
+        if tokio::time::timeout(self.0, ctrl.call_next(req, depot, res))
+            .await
+            .is_err()
+        {
             ctrl.skip_rest();
-            AppError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The request took too long.")
-                .render(req.extensions().get::<RequestId>(), res);
+            AppError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timeout",
+                "The request took too long.",
+            )
+            .render(req.extensions().get::<RequestId>(), res);
         }
     }
 }

@@ -20,25 +20,47 @@ impl MigrationTrait for Migration {
             .col(big_integer("created_at"))
             .col(big_integer("expires_at"))
             .col(big_integer_null("ended_at"))
-            .foreign_key(&mut cascade("fk_sessions_user_id", "sessions", "user_id", "users"))
+            .foreign_key(&mut cascade(
+                "fk_sessions_user_id",
+                "sessions",
+                "user_id",
+                "users",
+            ))
             .to_owned();
         manager.create_table(sessions).await?;
-        manager.create_index(index("idx_sessions_user_id", "sessions", "user_id")).await?;
+        manager
+            .create_index(index("idx_sessions_user_id", "sessions", "user_id"))
+            .await?;
         let tokens = Table::create()
             .table("refresh_tokens")
             .col(string_len("digest", 64).primary_key())
             .col(uuid("session_id"))
             .col(big_integer("created_at"))
             .col(big_integer_null("used_at"))
-            .foreign_key(&mut cascade("fk_refresh_tokens_session_id", "refresh_tokens", "session_id", "sessions"))
+            .foreign_key(&mut cascade(
+                "fk_refresh_tokens_session_id",
+                "refresh_tokens",
+                "session_id",
+                "sessions",
+            ))
             .to_owned();
         manager.create_table(tokens).await?;
-        manager.create_index(index("idx_refresh_tokens_session_id", "refresh_tokens", "session_id")).await
+        manager
+            .create_index(index(
+                "idx_refresh_tokens_session_id",
+                "refresh_tokens",
+                "session_id",
+            ))
+            .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("refresh_tokens").to_owned()).await?;
-        manager.drop_table(Table::drop().table("sessions").to_owned()).await
+        manager
+            .drop_table(Table::drop().table("refresh_tokens").to_owned())
+            .await?;
+        manager
+            .drop_table(Table::drop().table("sessions").to_owned())
+            .await
     }
 }
 
