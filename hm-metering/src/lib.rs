@@ -1,9 +1,16 @@
 //! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.
 
+#[cfg(feature = "axum")]
+pub mod axum;
+pub mod client_address;
 pub mod error;
 pub mod id;
 pub mod key;
 pub mod keys;
+pub mod layer;
+#[cfg(feature = "memory")]
+pub mod memory;
+pub mod meter;
 pub mod name;
 pub mod operation;
 pub mod page;
@@ -12,21 +19,31 @@ pub mod plan;
 pub mod principal;
 pub mod quota;
 pub mod rate;
+pub mod rate_layer;
 pub mod refusal;
+#[cfg(feature = "salvo")]
+pub mod salvo;
+mod shared;
 pub mod time;
 pub mod units;
 pub mod usage;
 
+pub use client_address::{PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
 pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
+pub use layer::MeteringLayer;
+#[cfg(feature = "memory")]
+pub use memory::{MemoryRateLimiter, MemoryStore};
+pub use meter::{Admission, Admit, Call, Charge, ConfigError, Meter, MeterBuilder, Rejection, RequestId};
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;
 pub use plan::{Plan, PlanSource, Plans, PlansError};
 pub use principal::Principal;
 pub use quota::QuotaStore;
 pub use rate::RateLimiter;
+pub use rate_layer::RateLimitLayer;
 pub use refusal::{Refusal, RefusalKind};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use units::Units;

@@ -1,6 +1,7 @@
 //! Where keys are kept, and how a presented key becomes a [`Principal`].
 
 mod record;
+mod source;
 
 mod stored;
 mod verifier;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
+pub(crate) use source::{Credential, find_credential};
 pub use stored::StoredKeyVerifier;
 pub use verifier::{InvalidKey, KeyVerifier, Verdict, Verified};
 
@@ -79,11 +81,13 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn revoke(&self, account: AccountId, key: KeyId, now: Timestamp) -> StoreResult<Option<KeyRecord>>;
 
     /// In one step keeps `replacement` and lets the old key expire at `old_expires_at` (or earlier, if it was to
-    /// expire earlier). None when there is no such key. The old key's version rises and the change is in the feed.
+    /// expire earlier), and answers the replacement's record. None when there is no such key. The old key's version rises
+    /// and the change is in the feed.
     ///
     /// # Errors
     /// [`Conflict`](crate::StoreErrorKind::Conflict) when the replacement's id or digest is there already, or the
-    /// old key is revoked; then the old key stays as it was.
+    /// old key is revoked; [`Invalid`](crate::StoreErrorKind::Invalid) when the replacement is for another account.
+    /// Then the old key stays as it was and the replacement is not kept.
     async fn rotate(
         &self,
         account: AccountId,

@@ -4,6 +4,10 @@
 //! with the events that spent them. At every moment `used + leased ≤ limit` holds in the store, so whatever the
 //! processes do, they can't admit more than the limit.
 
+mod book;
+mod sizing;
+mod window;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +18,10 @@ use crate::period::Period;
 use crate::time::Timestamp;
 use crate::units::Units;
 use crate::usage::BatchId;
+
+pub(crate) use book::{Answer, Counter, Lease, LeaseBook, nanos};
+pub(crate) use sizing::{low_water, next_size, want};
+pub(crate) use window::{Exhaustion, Take, Window};
 
 /// Who holds a lease: one run of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,7 +48,8 @@ pub struct QuotaKey {
 pub struct LeaseAsk {
     /// Who asks.
     pub holder: Holder,
-    /// The number of this operation, rising from one for this holder and counter, leases and releases together.
+    /// The number of this operation. It rises with each lease and release of this holder on this counter; numbers may
+    /// be left out.
     pub operation: u64,
     /// From which counter.
     pub key: QuotaKey,
@@ -129,8 +138,8 @@ pub struct StoreIdentity(pub uuid::Uuid);
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {
     /// Debits as many units as are left, at most `ask.want`, in one atomic step. Less than wanted, down to nothing, is
-    /// a grant too, not an error. Repeating the holder's last operation answers as it did the first time and debits
-    /// nothing.
+    /// a grant too, not an error. Repeating the holder's last operation grants what it granted the first time, under the
+    /// same token, and debits nothing; the balance is the counter's state now.
     ///
     /// # Errors
     /// [`Conflict`](crate::StoreErrorKind::Conflict) for an operation number below the last one applied.

@@ -1,0 +1,121 @@
+//! The response's body, followed to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::meter::Admission;
+use crate::usage::Outcome;
+
+pin_project! {
+    /// A response's body that settles its request when it ends: with its last frame, its trailers, an error, or when it
+    /// is dropped before.
+    #[derive(Debug)]
+    pub struct MeteredBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = KindProjection]
+    enum Kind<B> {
+        // A refusal's own text, as far as it was not read.
+        Own { text: Option<Bytes> },
+        // The service's body; the admission is taken when the request is settled.
+        Inner {
+            #[pin]
+            body: B,
+            admission: Option<Admission>,
+        },
+    }
+}
+
+impl<B: Body> MeteredBody<B> {
+    pub(crate) const fn own(text: Bytes) -> Self {
+        Self {
+            kind: Kind::Own { text: Some(text) },
+        }
+    }
+
+    /// A body that is nobody's to settle.
+    pub(crate) const fn passing(body: B) -> Self {
+        Self {
+            kind: Kind::Inner {
+                body,
+                admission: None,
+            },
+        }
+    }
+
+    /// A body that ends the request of `admission`. One that is over already ends it at once.
+    pub(crate) fn inner(body: B, mut admission: Option<Admission>) -> Self {
+        if body.is_end_stream()
+            && let Some(admission) = admission.take()
+        {
+            admission.finish(Outcome::Completed);
+        }
+        Self {
+            kind: Kind::Inner { body, admission },
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Own { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            KindProjection::Inner { mut body, admission } => {
+                set_running(admission, true);
+                let polled = body.as_mut().poll_frame(cx);
+                set_running(admission, false);
+                let frame = ready!(polled);
+                let outcome = match &frame {
+                    None => Some(Outcome::Completed),
+                    Some(Err(_)) => Some(Outcome::BodyError),
+                    // Servers need not poll again after trailers, or when the body says that it is over.
+                    Some(Ok(frame)) if frame.is_trailers() || body.is_end_stream() => {
+                        Some(Outcome::Completed)
+                    }
+                    Some(Ok(_)) => None,
+                };
+                if let Some(outcome) = outcome
+                    && let Some(admission) = admission.take()
+                {
+                    admission.finish(outcome);
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own { text } => text.is_none(),
+            Kind::Inner { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::Inner { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+fn set_running(admission: &mut Option<Admission>, running: bool) {
+    if let Some(admission) = admission {
+        admission.set_running(running);
+    }
+}

@@ -1,0 +1,196 @@
+//! A request on its way through the layer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::body::MeteredBody;
+use super::service::prepare;
+use crate::meter::{Admission, AdmitFuture, Rejection};
+use crate::usage::Outcome;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pin_project! {
+    /// The future of a [`Metering`](super::Metering) service.
+    pub struct ResponseFuture<S, ReqB>
+    where
+        S: Service<Request<ReqB>>,
+    {
+        #[pin]
+        state: State<S, ReqB>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, ReqB>
+    where
+        S: Service<Request<ReqB>>,
+    {
+        /// The decision needs an answer from a store.
+        Deciding {
+            decision: AdmitFuture,
+            waiting: Option<(S, Request<ReqB>)>,
+        },
+        /// The service has the request.
+        Serving {
+            #[pin]
+            response: S::Future,
+            admission: Option<Admission>,
+        },
+        /// Refused without waiting.
+        Refused {
+            rejection: Option<Box<Rejection>>,
+        },
+    }
+}
+
+impl<S, ReqB> ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>>,
+{
+    pub(super) const fn deciding(decision: AdmitFuture, service: S, request: Request<ReqB>) -> Self {
+        Self {
+            state: State::Deciding {
+                decision,
+                waiting: Some((service, request)),
+            },
+        }
+    }
+
+    pub(super) const fn serving(response: S::Future, admission: Option<Admission>) -> Self {
+        Self {
+            state: State::Serving { response, admission },
+        }
+    }
+
+    pub(super) const fn refused(rejection: Box<Rejection>) -> Self {
+        Self {
+            state: State::Refused {
+                rejection: Some(rejection),
+            },
+        }
+    }
+}
+
+impl<S, ReqB, ResB> Future for ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body<Data = Bytes>,
+{
+    type Output = Result<Response<MeteredBody<ResB>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Deciding { decision, waiting } => match ready!(decision.as_mut().poll(cx)) {
+                    Err(rejection) => return Poll::Ready(Ok(refuse(&rejection))),
+                    Ok(admission) => {
+                        #[expect(
+                            clippy::expect_used,
+                            reason = "it is taken here only, and the state then changes"
+                        )]
+                        let (mut service, request) = waiting.take().expect("polled after it was ready");
+                        let (response, admission) = call(&mut service, request, admission);
+                        state.set(State::Serving {
+                            response,
+                            admission: Some(admission),
+                        });
+                    }
+                },
+                StateProjection::Serving { response, admission } => {
+                    if let Some(admission) = admission.as_mut() {
+                        admission.set_running(true);
+                    }
+                    let polled = response.poll(cx);
+                    if let Some(admission) = admission.as_mut() {
+                        admission.set_running(false);
+                    }
+                    let admission = if polled.is_ready() { admission.take() } else { None };
+                    return Poll::Ready(match ready!(polled) {
+                        Ok(response) => Ok(follow(response, admission)),
+                        Err(error) => {
+                            if let Some(admission) = admission {
+                                admission.finish(Outcome::ServiceError);
+                            }
+                            Err(error)
+                        }
+                    });
+                }
+                StateProjection::Refused { rejection } => {
+                    #[expect(
+                        clippy::expect_used,
+                        reason = "a future must not be polled after it was ready"
+                    )]
+                    let rejection = rejection.take().expect("polled after it was ready");
+                    return Poll::Ready(Ok(refuse(&rejection)));
+                }
+            }
+        }
+    }
+}
+
+/// Calls the service for a request that was let through.
+pub(super) fn call<S, ReqB>(
+    service: &mut S,
+    mut request: Request<ReqB>,
+    mut admission: Admission,
+) -> (S::Future, Admission)
+where
+    S: Service<Request<ReqB>>,
+{
+    prepare(&mut request, &admission);
+    admission.handler_called();
+    admission.set_running(true);
+    let response = service.call(request);
+    admission.set_running(false);
+    (response, admission)
+}
+
+/// Writes headers and hands the admission to the body. A request that is not ours to meter has none.
+fn follow<ResB: Body>(response: Response<ResB>, admission: Option<Admission>) -> Response<MeteredBody<ResB>> {
+    let (mut parts, body) = response.into_parts();
+    let admission = admission.map(|mut admission| {
+        admission.answered(parts.status);
+        admission.report().write(&mut parts.headers);
+        if let Ok(id) = HeaderValue::from_str(admission.request_id()) {
+            parts.headers.entry(X_REQUEST_ID).or_insert(id);
+        }
+        admission
+    });
+    Response::from_parts(parts, MeteredBody::inner(body, admission))
+}
+
+/// The answer to a refused request.
+pub(crate) fn refuse<ResB: Body>(rejection: &Rejection) -> Response<MeteredBody<ResB>> {
+    let body = rejection.body();
+    let mut response = Response::new(MeteredBody::own(body.clone()));
+    *response.status_mut() = rejection.status();
+    rejection.write_headers(&body, response.headers_mut());
+    response.extensions_mut().insert(rejection.refusal().clone());
+    response
+}
+
+impl<S, ReqB> fmt::Debug for ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Deciding { .. } => "deciding",
+            State::Serving { .. } => "serving",
+            State::Refused { .. } => "refused",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish()
+    }
+}

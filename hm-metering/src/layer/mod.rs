@@ -1,0 +1,111 @@
+//! The Tower layer around a service.
+//!
+//! [`MeteringLayer`] decides about each request before its service is called, hands [`Principal`](crate::Principal) and
+//! [`Charge`](crate::Charge) to the handler in the request's extensions, writes the limits' headers, and follows the
+//! response to its last byte.
+//!
+//! It asks little of what it wraps: any request body, any response body of [`Bytes`](bytes::Bytes), a service that can be
+//! cloned. It adds no error type: a refusal is a response. It has no type parameters of its own.
+//!
+//! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
+//! of everything that should. Applied twice around one service it charges once: the inner one lets the request pass and
+//! says so in the log.
+
+mod body;
+mod future;
+mod service;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+pub use body::MeteredBody;
+pub use future::ResponseFuture;
+pub(crate) use future::refuse;
+pub use service::Metering;
+
+use crate::meter::Meter;
+use crate::name::{MeterName, NameError, OperationName};
+use crate::operation::Operation;
+use crate::units::Units;
+
+/// Puts a [`Meter`] around services; made by [`Meter::layer`]. Cheap to clone.
+#[derive(Clone)]
+#[must_use]
+pub struct MeteringLayer {
+    meter: Meter,
+    operation: Arc<Operation>,
+}
+
+impl Meter {
+    /// A layer that meters requests as the operation of that name, one unit of `requests` each.
+    ///
+    /// # Panics
+    /// When `operation` is no name, see [`OperationName`]; use [`Meter::layer_for`] for names that are not known
+    /// when the program is compiled.
+    pub fn layer(&self, operation: &'static str) -> MeteringLayer {
+        self.layer_for(Operation::new(OperationName::from_static(operation)))
+    }
+
+    /// A layer that meters requests as `operation`.
+    pub fn layer_for(&self, operation: Operation) -> MeteringLayer {
+        MeteringLayer {
+            meter: self.clone(),
+            operation: Arc::new(operation),
+        }
+    }
+}
+
+impl MeteringLayer {
+    /// A request takes `units` of `requests` in place of one.
+    pub fn cost(self, units: u32) -> Self {
+        self.change(|operation| operation.cost(MeterName::REQUESTS, Units::from(units)))
+    }
+
+    /// A request takes `units` of `meter`, besides what it takes of others.
+    ///
+    /// # Errors
+    /// When `meter` is no name.
+    pub fn cost_of(self, meter: &str, units: Units) -> Result<Self, NameError> {
+        let meter = MeterName::parse(meter)?;
+        Ok(self.change(|operation| operation.cost(meter, units)))
+    }
+
+    /// The key must have this scope; said several times, all of them.
+    pub fn require_scope(self, scope: impl Into<String>) -> Self {
+        self.change(|operation| operation.require_scope(scope))
+    }
+
+    fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {
+        let operation = Arc::unwrap_or_clone(self.operation);
+        Self {
+            meter: self.meter,
+            operation: Arc::new(change(operation)),
+        }
+    }
+
+    pub(crate) const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub(crate) const fn operation(&self) -> &Arc<Operation> {
+        &self.operation
+    }
+}
+
+impl<S> Layer<S> for MeteringLayer {
+    type Service = Metering<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Metering::new(inner, self.clone())
+    }
+}
+
+impl fmt::Debug for MeteringLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeteringLayer")
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! The service that the layer makes.
+
+use std::fmt;
+use std::mem;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::MeteringLayer;
+use super::body::MeteredBody;
+use super::future::{ResponseFuture, call};
+use crate::meter::{Admission, Admit, Call, Charge, RequestId};
+
+/// A service behind a [`MeteringLayer`].
+#[derive(Clone)]
+pub struct Metering<S> {
+    inner: S,
+    layer: MeteringLayer,
+}
+
+impl<S> Metering<S> {
+    pub(super) const fn new(inner: S, layer: MeteringLayer) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for Metering<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    ResB: Body<Data = Bytes>,
+{
+    type Response = Response<MeteredBody<ResB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        if request.extensions().get::<Charge>().is_some() {
+            tracing::warn!("a request passes two metering layers; the inner one leaves it alone");
+            return ResponseFuture::serving(self.inner.call(request), None);
+        }
+        match self
+            .layer
+            .meter()
+            .admit(self.layer.operation(), describe(&request))
+        {
+            Admit::Ready(Ok(admission)) => {
+                let (response, admission) = call(&mut self.inner, request, admission);
+                ResponseFuture::serving(response, Some(admission))
+            }
+            Admit::Ready(Err(rejection)) => ResponseFuture::refused(rejection),
+            Admit::Pending(decision) => {
+                // The service that was polled ready goes with the request; a clone stays for the next.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::deciding(decision, ready, request)
+            }
+        }
+    }
+}
+
+fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
+    let call = Call::new(request.method(), request.headers(), endpoint(request));
+    match request.extensions().get::<RequestId>() {
+        Some(RequestId(id)) => call.with_request_id(id),
+        None => call,
+    }
+}
+
+#[cfg(feature = "axum")]
+fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
+    let template = request.extensions().get::<::axum::extract::MatchedPath>();
+    template.map_or_else(|| request.uri().path(), ::axum::extract::MatchedPath::as_str)
+}
+
+#[cfg(not(feature = "axum"))]
+fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
+    request.uri().path()
+}
+
+/// Puts into the request's extensions what its handler may want to know.
+pub(super) fn prepare<ReqB>(request: &mut Request<ReqB>, admission: &Admission) {
+    let extensions = request.extensions_mut();
+    extensions.insert(admission.principal().clone());
+    extensions.insert(admission.charge().clone());
+    extensions.get_or_insert_with(|| RequestId(admission.request_id().to_owned()));
+}
+
+impl<S: fmt::Debug> fmt::Debug for Metering<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metering")
+            .field("inner", &self.inner)
+            .field("layer", &self.layer)
+            .finish()
+    }
+}

@@ -1,0 +1,254 @@
+//! A request that was let through, from its admission to its one event.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use smallvec::SmallVec;
+use tokio::sync::mpsc::OwnedPermit;
+
+use super::account::Account;
+use super::call::Facts;
+use super::charge::Charge;
+use super::decide::{Hold, Holds, Now};
+use super::flusher::{Charged, Finished};
+use super::report::LimitReport;
+use crate::id::EventId;
+use crate::name::MeterName;
+use crate::operation::Operation;
+use crate::principal::Principal;
+use crate::quota::{Take, nanos};
+use crate::time::Clock;
+use crate::units::Units;
+use crate::usage::{Event, Outcome};
+
+/// The status that stands for "the client went away before there was one", as in nginx.
+const CLIENT_GONE: u16 = 499;
+
+/// A request that was let through. It owns what was taken for it, and turns into exactly one event, whatever happens:
+/// when it is [finished](Admission::finish), or else when it is dropped.
+///
+/// The one who serves the request tells it how far it got: [`handler_called`](Admission::handler_called) before the
+/// handler is called, [`answered`](Admission::answered) when there is a status, `finish` when the response is over.
+/// Dropping it earlier records what is known by then: the handler was never reached, or panicked, or the client left.
+pub struct Admission {
+    open: Option<Box<Open>>,
+}
+
+pub(crate) struct Open {
+    pub(crate) id: EventId,
+    pub(crate) permit: OwnedPermit<Finished>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) arrived: Now,
+    pub(crate) facts: Facts,
+    pub(crate) operation: Arc<Operation>,
+    pub(crate) principal: Principal,
+    pub(crate) account: Arc<Account>,
+    pub(crate) holds: Holds,
+    pub(crate) charge: Charge,
+    pub(crate) report: LimitReport,
+    pub(crate) reached: bool,
+    pub(crate) running: bool,
+    pub(crate) status: Option<StatusCode>,
+}
+
+impl Admission {
+    pub(crate) fn new(open: Open) -> Self {
+        Self {
+            open: Some(Box::new(open)),
+        }
+    }
+
+    /// The caller.
+    ///
+    /// # Panics
+    /// Never: an admission is open until it is finished, which consumes it.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.open().principal
+    }
+
+    /// The handle that goes into the request's extensions.
+    #[must_use]
+    pub fn charge(&self) -> &Charge {
+        &self.open().charge
+    }
+
+    /// The limits it was decided by.
+    #[must_use]
+    pub fn report(&self) -> &LimitReport {
+        &self.open().report
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.open().facts.request_id
+    }
+
+    /// The handler is about to be called.
+    pub fn handler_called(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.reached = true;
+        }
+    }
+
+    /// The handler's code runs from now on, or no longer. When the admission is dropped in between, it panicked.
+    pub fn set_running(&mut self, running: bool) {
+        if let Some(open) = &mut self.open {
+            open.running = running;
+        }
+    }
+
+    /// The handler answered with this status; its body may still be on the way.
+    pub fn answered(&mut self, status: StatusCode) {
+        if let Some(open) = &mut self.open {
+            open.status = Some(status);
+        }
+    }
+
+    /// The request is over. Settles the charge and sends the event on its way; never waits.
+    pub fn finish(mut self, outcome: Outcome) {
+        if let Some(open) = self.open.take() {
+            open.finish(outcome);
+        }
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "only `finish` and `drop` take it out, and both end the admission"
+    )]
+    fn open(&self) -> &Open {
+        self.open
+            .as_ref()
+            .expect("an admission is open until it is finished")
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        let outcome = if !open.reached {
+            Outcome::NotReached
+        } else if open.running || std::thread::panicking() {
+            Outcome::Panicked
+        } else {
+            Outcome::ClientGone
+        };
+        open.finish(outcome);
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("principal", &self.open.as_ref().map(|open| &open.principal))
+            .finish()
+    }
+}
+
+impl Open {
+    fn finish(self, outcome: Outcome) {
+        let now = self.clock.monotonic();
+        let status = self.final_status(outcome);
+        let said = self.charge.said().unwrap_or_default();
+        let mut meters: Vec<(MeterName, Units)> = Vec::new();
+        if is_charged(outcome, status) {
+            for cost in self.operation.costs() {
+                meters.push((cost.meter.clone(), cost.units));
+            }
+            for (meter, units) in said.meters {
+                match meters.iter_mut().find(|(has, _)| *has == meter) {
+                    Some(entry) => entry.1 = units,
+                    None => meters.push((meter, units)),
+                }
+            }
+        }
+        meters.retain(|(_, units)| !units.is_zero());
+        meters.sort();
+        let charges = self.settle(&meters, now);
+        let event = Event {
+            id: self.id,
+            at: self.arrived.wall,
+            account: self.principal.account(),
+            user: self.principal.user(),
+            key: self.principal.key(),
+            operation: self.operation.name().clone(),
+            endpoint: self.facts.endpoint,
+            method: self.facts.method,
+            source: said.source,
+            status,
+            outcome,
+            refusal: None,
+            units: meters,
+            response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
+            request_id: self.facts.request_id,
+        };
+        self.permit.send(Finished { event, charges });
+    }
+
+    /// Makes what was taken equal to what is charged, counter by counter.
+    fn settle(&self, meters: &[(MeterName, Units)], now: Duration) -> SmallVec<[Charged; 1]> {
+        let ticks = nanos(now);
+        let charge = |hold: &Hold| {
+            let meter = &hold.lease.window().key().meter;
+            let units = meters
+                .iter()
+                .find(|(has, _)| has == meter)
+                .map_or(Units::ZERO, |(_, units)| *units);
+            hold.put_back(hold.units.minus(units));
+            let more = units.minus(hold.units);
+            if !more.is_zero()
+                && (hold.limit.is_none() || hold.lease.window().take(more, ticks) == Take::Short)
+            {
+                // Served already, so it counts, leased or not.
+                hold.lease.window().note_taken(more);
+            }
+            Charged {
+                lease: Arc::clone(&hold.lease),
+                plan: self.account.plan.id.clone(),
+                limit: hold.limit,
+                units,
+                leased: hold.limit.is_some(),
+            }
+        };
+        self.holds
+            .iter()
+            .map(charge)
+            .filter(|charged| !charged.units.is_zero())
+            .collect()
+    }
+
+    fn final_status(&self, outcome: Outcome) -> u16 {
+        let unanswered = match outcome {
+            Outcome::ClientGone => CLIENT_GONE,
+            Outcome::NotReached => StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            Outcome::Completed
+            | Outcome::Refused
+            | Outcome::BodyError
+            | Outcome::ServiceError
+            | Outcome::Panicked => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+        };
+        self.status.map_or(unanswered, |status| status.as_u16())
+    }
+}
+
+/// What is charged: requests that reached the handler and did not fail on our side. A client that leaves early has
+/// made us work all the same.
+const fn is_charged(outcome: Outcome, status: u16) -> bool {
+    match outcome {
+        Outcome::Completed | Outcome::ClientGone => status < 500,
+        Outcome::Refused
+        | Outcome::BodyError
+        | Outcome::ServiceError
+        | Outcome::Panicked
+        | Outcome::NotReached => false,
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,298 @@
+//! Taking a request's units from every limit, or from none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::account::Account;
+use super::report::{LimitReport, QuotaReport, RateReport};
+use crate::operation::Operation;
+use crate::plan::Quota;
+use crate::quota::{Exhaustion, Lease, LeaseBook, Take, nanos};
+use crate::rate::gcra::Check;
+use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
+use crate::time::Timestamp;
+use crate::units::Units;
+
+/// Units taken on one counter for a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    pub(crate) lease: Arc<Lease>,
+    /// What the plan allows; none for unlimited.
+    pub(crate) limit: Option<Units>,
+    pub(crate) units: Units,
+}
+
+impl Hold {
+    /// Gives back `units` of what was taken.
+    pub(crate) fn put_back(&self, units: Units) {
+        if self.limit.is_some() {
+            self.lease.window().put_back(units);
+        } else {
+            self.lease.window().unnote_taken(units);
+        }
+    }
+}
+
+pub(crate) type Holds = SmallVec<[Hold; 1]>;
+
+/// What became of an attempt.
+pub(crate) enum Decision {
+    /// Everything was taken.
+    Allowed(Holds, LimitReport),
+    /// Nothing was taken.
+    Refused(Refusal, LimitReport),
+    /// Nothing was taken; the store has to be asked about this counter first.
+    Ask {
+        lease: Arc<Lease>,
+        limit: Option<Units>,
+        need: Units,
+    },
+}
+
+/// The time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: Timestamp,
+    pub(crate) monotonic: Duration,
+}
+
+/// Decides about one request. `book` is none where nothing counts quotas.
+pub(crate) fn decide(
+    account: &Account,
+    operation: &Operation,
+    book: Option<&Arc<LeaseBook>>,
+    now: Now,
+) -> Decision {
+    let ticks = nanos(now.monotonic);
+    if let Some((position, check)) = violated_rate(account, ticks) {
+        return refuse_for_rate(account, operation, position, check, now);
+    }
+    let mut holds = Holds::new();
+    if let Some(book) = book {
+        for (quota, counter) in &account.quotas {
+            let need = operation.units_of(&quota.meter);
+            let lease = counter.at(now.wall).unwrap_or_else(|| {
+                let period = quota.period.period_at(now.wall, account.anchor);
+                counter.open(account.id, &quota.meter, period)
+            });
+            match take(quota, lease, need, book, ticks) {
+                Ok(hold) => holds.push(hold),
+                Err(missed) => {
+                    put_back(&holds);
+                    return match missed {
+                        Missed::Ask(lease) => Decision::Ask {
+                            lease,
+                            limit: quota.limit,
+                            need,
+                        },
+                        Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
+                    };
+                }
+            }
+        }
+    }
+    for (position, bucket) in account.buckets.iter().enumerate() {
+        let check = bucket.take(ticks, 1);
+        if !matches!(check, Check::Fits(_)) {
+            // Somebody else was faster since the first look.
+            account.buckets[..position]
+                .iter()
+                .for_each(|bucket| bucket.put_back(1));
+            put_back(&holds);
+            return refuse_for_rate(account, operation, position, check, now);
+        }
+    }
+    let report = report(account, &holds, None, now);
+    Decision::Allowed(holds, report)
+}
+
+enum Missed {
+    Ask(Arc<Lease>),
+    Exceeded(Arc<Lease>),
+}
+
+fn take(
+    quota: &Quota,
+    lease: Arc<Lease>,
+    need: Units,
+    book: &Arc<LeaseBook>,
+    ticks: u64,
+) -> Result<Hold, Missed> {
+    let window = lease.window();
+    let Some(limit) = quota.limit else {
+        return if window.is_known() {
+            window.note_taken(need);
+            Ok(Hold {
+                lease,
+                limit: None,
+                units: need,
+            })
+        } else {
+            Err(Missed::Ask(lease))
+        };
+    };
+    if need > limit {
+        return Err(Missed::Exceeded(lease));
+    }
+    match window.take(need, ticks) {
+        Take::Taken => {}
+        Take::TakenLow => {
+            if window.exhaustion(limit, ticks) == Exhaustion::No {
+                book.start_renewal(&lease, quota.limit, Units::ZERO);
+            }
+        }
+        Take::Short => {
+            return Err(match window.exhaustion(limit, ticks) {
+                Exhaustion::No => Missed::Ask(lease),
+                Exhaustion::Known => Missed::Exceeded(lease),
+                Exhaustion::Stale => {
+                    // Nobody waits for this answer: it is most likely the same as before.
+                    book.start_renewal(&lease, quota.limit, need);
+                    Missed::Exceeded(lease)
+                }
+            });
+        }
+    }
+    Ok(Hold {
+        lease,
+        limit: quota.limit,
+        units: need,
+    })
+}
+
+pub(crate) fn put_back(holds: &[Hold]) {
+    holds.iter().for_each(|hold| hold.put_back(hold.units));
+}
+
+/// The rate limit that the request would have to wait for longest.
+fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
+    account
+        .buckets
+        .iter()
+        .map(|bucket| bucket.peek(ticks, 1))
+        .enumerate()
+        .filter(|(_, check)| !matches!(check, Check::Fits(_)))
+        .max_by_key(|(_, check)| match check {
+            Check::Fits(_) => 0,
+            Check::Later(wait) => *wait,
+            Check::Never => u64::MAX,
+        })
+}
+
+fn refuse_for_rate(
+    account: &Account,
+    operation: &Operation,
+    position: usize,
+    check: Check,
+    now: Now,
+) -> Decision {
+    let bucket = &account.buckets[position];
+    let wait = match check {
+        Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
+        Check::Fits(_) | Check::Never => None,
+    };
+    let remaining = bucket.remaining(nanos(now.monotonic));
+    let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(ViolatedLimit {
+        name: bucket.limit.name.clone(),
+        limit: Units::from(bucket.limit.limit),
+        remaining: Units::from(remaining),
+        needed: Units::ONE,
+        reset: None,
+    });
+    if let Some(wait) = wait {
+        refusal = refusal.with_retry_after(wait);
+    }
+    let rate = RateReport {
+        position,
+        remaining,
+        wait: wait.or(Some(Duration::ZERO)),
+    };
+    let _ = operation;
+    let mut report = report(account, &peeked(account, now), None, now);
+    report.rate = Some(rate);
+    Decision::Refused(refusal, report)
+}
+
+fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units, now: Now) -> Decision {
+    let window = lease.window();
+    let period = window.key().period;
+    let limit = quota.limit.unwrap_or(Units::MAX);
+    let remaining = window.remaining().min(limit.minus(window.used()));
+    let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
+        name: quota.period.name().to_owned(),
+        limit,
+        remaining,
+        needed: need,
+        reset: Some(period.end),
+    });
+    // More than the whole quota never fits, so waiting does not help.
+    if need <= limit {
+        refusal = refusal.with_retry_after(period.end.since(now.wall));
+    }
+    let mut report = report(account, &peeked(account, now), None, now);
+    if let Some(quota) = &mut report.quota
+        && need <= limit
+        && remaining.is_zero()
+    {
+        // What others still hold of the quota can't be had here, and may be spent by now.
+        quota.used = quota.used.max(limit);
+    }
+    Decision::Refused(refusal, report)
+}
+
+/// The counters as they stand, with nothing taken.
+fn peeked(account: &Account, now: Now) -> Holds {
+    let leases = account.quotas.iter().filter_map(|(quota, counter)| {
+        counter.at(now.wall).map(|lease| Hold {
+            lease,
+            limit: quota.limit,
+            units: Units::ZERO,
+        })
+    });
+    leases.collect()
+}
+
+fn report(account: &Account, holds: &[Hold], rate: Option<RateReport>, now: Now) -> LimitReport {
+    let first = account.quotas.first();
+    let quota = first.and_then(|(quota, _)| {
+        let hold = holds
+            .iter()
+            .find(|hold| hold.lease.window().key().meter == quota.meter)?;
+        let window = hold.lease.window();
+        let period = window.key().period;
+        Some(QuotaReport {
+            name: quota.period.name(),
+            limit: quota.limit,
+            used: window.used(),
+            start: period.start,
+            reset: period.end,
+        })
+    });
+    let limited = quota.as_ref().is_some_and(|quota| quota.limit.is_some());
+    LimitReport {
+        plan: Arc::clone(&account.plan),
+        now: now.wall,
+        rate: rate.or_else(|| if limited { None } else { nearest_rate(account, now) }),
+        quota,
+    }
+}
+
+/// The rate limit with the smallest share left.
+fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
+    let ticks = nanos(now.monotonic);
+    let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
+        let remaining = bucket.remaining(ticks);
+        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
+        (
+            share,
+            RateReport {
+                position,
+                remaining,
+                wait: None,
+            },
+        )
+    });
+    states.min_by_key(|(share, _)| *share).map(|(_, rate)| rate)
+}

@@ -1,0 +1,259 @@
+//! From finished requests to the sink: a bounded queue, and the one task that empties it in batches.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::name::PlanId;
+use crate::quota::{FencingToken, Holder, Lease, LeaseBook, QuotaKey, QuotaStore, Settlement};
+use crate::time::Clock;
+use crate::units::Units;
+use crate::usage::{Batch, BatchId, Event, UsageSink};
+
+/// The longest pause between two attempts to record a batch.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// A finished request on its way to the sink.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) event: Event,
+    pub(crate) charges: SmallVec<[Charged; 1]>,
+}
+
+/// Units charged on a counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Charged {
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) plan: PlanId,
+    pub(crate) limit: Option<Units>,
+    pub(crate) units: Units,
+    /// Whether they came out of a lease.
+    pub(crate) leased: bool,
+}
+
+/// How events are put together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) interval: Duration,
+    pub(crate) batch_len_max: usize,
+    pub(crate) store_timeout: Duration,
+}
+
+pub(crate) enum Request {
+    /// Record everything that was finished before.
+    Flush(oneshot::Sender<()>),
+    /// The same, then end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The task's state.
+pub(crate) struct Flusher {
+    pub(crate) sink: Arc<dyn UsageSink>,
+    /// The quota store, where the sink does not settle there itself.
+    pub(crate) settle: Option<Arc<dyn QuotaStore>>,
+    pub(crate) book: Option<Arc<LeaseBook>>,
+    pub(crate) holder: Holder,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pace: Pace,
+    pub(crate) finished: mpsc::Receiver<Finished>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) next_batch: u64,
+}
+
+impl Flusher {
+    /// Works until it is stopped, or until every sender is gone and everything is recorded.
+    pub(crate) async fn run(mut self) {
+        let mut ticks = interval(self.pace.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pending: Vec<Finished> = Vec::new();
+        loop {
+            let room = self.pace.batch_len_max - pending.len();
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::Flush(done)) => {
+                        self.flush_all(&mut pending).await;
+                        // Whoever asked may have stopped waiting.
+                        let _ = done.send(());
+                    }
+                    Some(Request::Stop(done)) => {
+                        self.finished.close();
+                        self.flush_all(&mut pending).await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => {
+                        self.flush_all(&mut pending).await;
+                        return;
+                    }
+                },
+                _ = ticks.tick() => {
+                    self.flush(&mut pending).await;
+                    if let Some(book) = &self.book {
+                        book.tend().await;
+                    }
+                }
+                got = self.finished.recv_many(&mut pending, room) => {
+                    if got == 0 {
+                        // Nobody is left who could send anything.
+                        self.flush_all(&mut pending).await;
+                        return;
+                    }
+                    if pending.len() >= self.pace.batch_len_max {
+                        self.flush(&mut pending).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records what is pending and what is in the queue.
+    async fn flush_all(&mut self, pending: &mut Vec<Finished>) {
+        loop {
+            while pending.len() < self.pace.batch_len_max {
+                match self.finished.try_recv() {
+                    Ok(finished) => pending.push(finished),
+                    Err(_) => break,
+                }
+            }
+            if pending.is_empty() {
+                return;
+            }
+            self.flush(pending).await;
+        }
+    }
+
+    /// Records what is pending, however often it takes. A batch that the sink will never take is halved until the event
+    /// that is wrong stands alone; that one is dropped with an error in the log.
+    async fn flush(&mut self, pending: &mut Vec<Finished>) {
+        let mut parts = vec![std::mem::take(pending)];
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let batch = self.batch(&part);
+            note_submitted(&part);
+            if self.record(&batch).await {
+                continue;
+            }
+            if part.len() > 1 {
+                let half = part.split_off(part.len() / 2);
+                unnote_submitted(&part);
+                unnote_submitted(&half);
+                parts.push(half);
+                parts.push(part);
+            } else if let Some(lost) = part.first() {
+                tracing::error!(event.id = %lost.event.id, "an event can't be recorded and is lost");
+            }
+        }
+    }
+
+    /// Answers whether the batch is in the ledger; if not, it never will be.
+    async fn record(&self, batch: &Batch) -> bool {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match timeout(self.pace.store_timeout, self.record_once(batch)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(error)) if !error.is_transient() => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        batch.number = batch.id.number,
+                        batch.events = batch.events.len(),
+                        "a batch can't be recorded"
+                    );
+                    return false;
+                }
+                Ok(Err(error)) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    batch.number = batch.id.number,
+                    "a batch could not be recorded; it is tried again"
+                ),
+                Err(_) => tracing::warn!(
+                    batch.number = batch.id.number,
+                    "a batch was not recorded in time; it is tried again"
+                ),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn record_once(&self, batch: &Batch) -> crate::StoreResult<()> {
+        self.sink.record(batch).await?;
+        match &self.settle {
+            Some(quota) => {
+                quota
+                    .settle(self.holder, batch.id, &batch.settlements, batch.created_at)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn batch(&mut self, part: &[Finished]) -> Batch {
+        let number = self.next_batch;
+        self.next_batch += 1;
+        Batch {
+            id: BatchId {
+                replica: self.holder.replica,
+                epoch: self.holder.epoch,
+                number,
+            },
+            created_at: self.clock.now(),
+            events: part.iter().map(|finished| finished.event.clone()).collect(),
+            settlements: settlements(part),
+        }
+    }
+}
+
+impl fmt::Debug for Flusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flusher")
+            .field("holder", &self.holder)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
+}
+
+fn note_submitted(part: &[Finished]) {
+    for charged in part.iter().flat_map(|finished| &finished.charges) {
+        charged.lease.window().note_submitted(charged.units);
+    }
+}
+
+fn unnote_submitted(part: &[Finished]) {
+    for charged in part.iter().flat_map(|finished| &finished.charges) {
+        charged.lease.window().unnote_submitted(charged.units);
+    }
+}
+
+/// The charges of several requests, summed up by counter, lease, plan and limit.
+fn settlements(part: &[Finished]) -> Vec<Settlement> {
+    type Key = (QuotaKey, Option<FencingToken>, PlanId, Option<Units>);
+    let mut sums: BTreeMap<Key, Units> = BTreeMap::new();
+    for charged in part.iter().flat_map(|finished| &finished.charges) {
+        let token = charged.leased.then(|| charged.lease.token()).flatten();
+        let key = (
+            charged.lease.window().key().clone(),
+            token,
+            charged.plan.clone(),
+            charged.limit,
+        );
+        let sum = sums.entry(key).or_default();
+        *sum = sum.plus(charged.units);
+    }
+    sums.into_iter()
+        .map(|((key, lease, plan, limit), units)| Settlement {
+            key,
+            plan,
+            limit,
+            lease,
+            units,
+        })
+        .collect()
+}

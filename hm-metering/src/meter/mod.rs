@@ -1,0 +1,431 @@
+//! The engine: decides about requests, and turns each into one event. It knows no framework.
+//!
+//! A [`Meter`] is made by its [builder](Meter::builder) and put around services by [`Meter::layer`], or used by hand:
+//! [`Meter::admit`] decides, the [`Admission`] it answers is told how the request goes on, and turns into an event at
+//! its end.
+//!
+//! The usual request is decided without I/O, without a lock and without waiting: its key's verdict is in memory, its
+//! units are leased already. What has to be asked is asked by tasks that belong to the meter, never by the request's
+//! own future, so that a client that goes away can't leave anything half done.
+
+mod account;
+mod admission;
+mod builder;
+mod call;
+mod charge;
+mod decide;
+mod directory;
+mod feed;
+mod fill;
+mod flusher;
+mod rejection;
+mod report;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use admission::Admission;
+pub use builder::{ConfigError, MeterBuilder};
+pub use call::{Call, RequestId};
+pub use charge::Charge;
+pub use rejection::Rejection;
+pub use report::{LimitReport, QuotaReport, RateReport};
+
+use admission::{Open, micros};
+use call::Facts;
+use decide::{Decision, Now, decide};
+use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
+use fill::{Filled, Filler};
+use flusher::{Finished, Request};
+
+use crate::id::{AccountId, EventId, IdSource, KeyId};
+use crate::key::PresentedKey;
+use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
+use crate::operation::Operation;
+use crate::quota::{Answer, Lease, LeaseBook};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::time::Clock;
+use crate::units::Units;
+use crate::usage::{Event, Outcome};
+
+/// How often a request asks for units before it gives up; others may be faster each time.
+const ATTEMPTS: usize = 64;
+/// When a refused caller should come back if nobody can tell.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The engine. Cheap to clone; clones are the same meter.
+#[derive(Clone)]
+pub struct Meter(Arc<Engine>);
+
+pub(crate) struct Engine {
+    verifier: Arc<dyn KeyVerifier>,
+    directory: Arc<Directory>,
+    filler: Arc<Filler>,
+    book: Option<Arc<LeaseBook>>,
+    fingerprints: Fingerprints,
+    ids: IdSource,
+    clock: Arc<dyn Clock>,
+    finished: mpsc::Sender<Finished>,
+    requests: mpsc::Sender<Request>,
+    wait_at_most: Duration,
+    tasks: Mutex<Tasks>,
+}
+
+pub(crate) struct Tasks {
+    flusher: Option<JoinHandle<()>>,
+    feed: JoinHandle<()>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        // The flusher ends by itself when everything that was finished is recorded.
+        self.feed.abort();
+    }
+}
+
+/// What became of a request at the door: known at once, or after waiting.
+#[must_use]
+pub enum Admit {
+    /// Decided.
+    Ready(Result<Admission, Box<Rejection>>),
+    /// Something has to be asked first. Dropping the future gives up the request and nothing else.
+    Pending(AdmitFuture),
+}
+
+/// The future of an [`Admit`] that has to wait.
+pub type AdmitFuture = Pin<Box<dyn Future<Output = Result<Admission, Box<Rejection>>> + Send>>;
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(decision) => f.debug_tuple("Ready").field(decision).finish(),
+            Self::Pending(_) => f.write_str("Pending(…)"),
+        }
+    }
+}
+
+/// What is left when a meter has shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Whether every finished request is in the ledger.
+    pub recorded: bool,
+    /// Whether every unspent unit was given back. What was not is counted as used until the period ends.
+    pub released: bool,
+}
+
+impl Meter {
+    /// Starts to put a meter together. `verifier` says whom keys speak for; everything else has a method of the builder.
+    pub fn builder(verifier: impl KeyVerifier) -> MeterBuilder {
+        MeterBuilder::new(Arc::new(verifier))
+    }
+
+    /// Decides about a request. The answer to one that is let through must live as long as the request.
+    pub fn admit(&self, operation: &Arc<Operation>, call: Call<'_>) -> Admit {
+        let engine = &self.0;
+        let now = engine.now();
+        let presented = match find_credential(call.headers, &*engine.verifier) {
+            Credential::One(presented) => presented,
+            Credential::None => return engine.turn_away(RefusalKind::MissingKey, call, now),
+            Credential::Unreadable => return engine.turn_away(RefusalKind::UnreadableKey, call, now),
+        };
+        if !engine.verifier.is_well_formed(presented) {
+            return engine.turn_away(RefusalKind::InvalidKey(InvalidKey::Malformed), call, now);
+        }
+        let fingerprint = engine.fingerprints.of(presented);
+        let id = EventId::from_uuid(engine.ids.next(now.wall));
+        let request = || engine.request(id, operation, call, now);
+        match engine.directory.look_up(fingerprint, now.monotonic) {
+            Known::Caller(caller) => match engine.decide(&caller, operation, now) {
+                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), &caller, decision, now)),
+                Decided::Ask(question) => {
+                    let (engine, request) = (Arc::clone(engine), request());
+                    Admit::Pending(Box::pin(engine.admit_after(request, caller, Some(question))))
+                }
+            },
+            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
+            Known::Nothing => {
+                let key = PresentedKey::new(presented);
+                let (engine, request) = (Arc::clone(engine), request());
+                Admit::Pending(Box::pin(engine.admit_unknown(request, fingerprint, key)))
+            }
+        }
+    }
+
+    /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
+    /// on this replica; others learn it from the feed.
+    pub fn forget_key(&self, key: KeyId) {
+        self.0.directory.apply(ChangeSubject::Key { key, version: 0 });
+    }
+
+    /// Forgets what is kept of an account, for example after its plan changed.
+    pub fn forget_account(&self, account: AccountId) {
+        self.0.directory.apply(ChangeSubject::Account(account));
+    }
+
+    /// Waits until everything that was finished before the call is in the ledger, at most for `at_most`. Answers whether
+    /// it is.
+    pub async fn flush(&self, at_most: Duration) -> bool {
+        let (done, recorded) = oneshot::channel();
+        let flush =
+            async { self.0.requests.send(Request::Flush(done)).await.is_ok() && recorded.await.is_ok() };
+        timeout(at_most, flush).await.unwrap_or(false)
+    }
+
+    /// Ends the meter: records what was finished, gives leases back. Requests that come later, or are finished later, are
+    /// refused or lost, so drain the server first. Takes `at_most` for both together.
+    ///
+    /// Dropping the future leaves the meter unusable and part of the work undone.
+    pub async fn shutdown(&self, at_most: Duration) -> ShutdownReport {
+        let (done, recorded) = oneshot::channel();
+        let stop =
+            async { self.0.requests.send(Request::Stop(done)).await.is_ok() && recorded.await.is_ok() };
+        let began = self.0.clock.monotonic();
+        // A quarter of the time is kept for the leases.
+        let recorded = timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
+        let rest = at_most.saturating_sub(self.0.clock.monotonic().saturating_sub(began));
+        let released = match &self.0.book {
+            Some(book) => timeout(rest, book.give_all_back())
+                .await
+                .is_ok_and(|left| left == 0),
+            None => true,
+        };
+        let mut tasks = self.0.tasks.lock().await;
+        tasks.feed.abort();
+        if let Some(flusher) = tasks.flusher.take()
+            && !recorded
+        {
+            flusher.abort();
+        }
+        ShutdownReport { recorded, released }
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter")
+            .field("directory", &self.0.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that is being decided.
+struct Undecided {
+    id: EventId,
+    operation: Arc<Operation>,
+    facts: Facts,
+    arrived: Now,
+}
+
+/// A counter that the store must be asked about.
+struct Question {
+    lease: Arc<Lease>,
+    limit: Option<Units>,
+    need: Units,
+}
+
+enum Decided {
+    Ready(Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>),
+    Ask(Question),
+}
+
+impl Engine {
+    fn now(&self) -> Now {
+        Now {
+            wall: self.clock.now(),
+            monotonic: self.clock.monotonic(),
+        }
+    }
+
+    fn request(&self, id: EventId, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Undecided {
+        Undecided {
+            id,
+            operation: Arc::clone(operation),
+            facts: call.facts(|| id.to_string()),
+            arrived: now,
+        }
+    }
+
+    /// Refuses a request of nobody we know. It is in no account's ledger.
+    fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
+        let facts = call.facts(|| self.ids.next(now.wall).to_string());
+        Admit::Ready(Err(Box::new(Rejection::new(
+            Refusal::new(kind),
+            None,
+            facts.request_id,
+        ))))
+    }
+
+    /// Everything that can be decided from memory, in the order that a caller should meet it.
+    fn decide(&self, caller: &Caller, operation: &Operation, now: Now) -> Decided {
+        if let Err(reason) = caller.check_dates(now.wall) {
+            return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
+        }
+        if let Some(scope) = operation
+            .scopes()
+            .iter()
+            .find(|scope| !caller.principal.has_scope(scope))
+        {
+            return Decided::Ready(Err((
+                Refusal::new(RefusalKind::MissingScope).with_scope(scope),
+                None,
+            )));
+        }
+        match decide(&caller.account, operation, self.book.as_ref(), now) {
+            Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
+            Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
+            Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
+        }
+    }
+
+    /// Turns a decision into an admission or a recorded refusal.
+    fn conclude(
+        &self,
+        request: Undecided,
+        caller: &Caller,
+        decision: Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>,
+        now: Now,
+    ) -> Result<Admission, Box<Rejection>> {
+        let (holds, report) = match decision {
+            Ok(allowed) => allowed,
+            Err((refusal, report)) => return Err(self.refuse(request, caller, refusal, report, now)),
+        };
+        // The event's place in the queue is taken before the request is served, so that none is ever lost there.
+        let permit = match self.finished.clone().try_reserve_owned() {
+            Ok(permit) => permit,
+            Err(full_or_closed) => {
+                decide::put_back(&holds);
+                let why = match full_or_closed {
+                    TrySendError::Full(_) => "the queue of events is full",
+                    TrySendError::Closed(_) => "the meter has been shut down",
+                };
+                tracing::warn!(reason = why, "a request is refused");
+                let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
+                return Err(Box::new(Rejection::new(
+                    refusal,
+                    Some(report),
+                    request.facts.request_id,
+                )));
+            }
+        };
+        Ok(Admission::new(Open {
+            id: request.id,
+            permit,
+            clock: Arc::clone(&self.clock),
+            arrived: request.arrived,
+            facts: request.facts,
+            operation: request.operation,
+            principal: caller.principal.clone(),
+            account: Arc::clone(&caller.account),
+            holds,
+            charge: Charge::new(),
+            report,
+            reached: false,
+            running: false,
+            status: None,
+        }))
+    }
+
+    fn refuse(
+        &self,
+        request: Undecided,
+        caller: &Caller,
+        refusal: Refusal,
+        report: Option<LimitReport>,
+        now: Now,
+    ) -> Box<Rejection> {
+        let event = Event {
+            id: request.id,
+            at: request.arrived.wall,
+            account: caller.principal.account(),
+            user: caller.principal.user(),
+            key: caller.principal.key(),
+            operation: request.operation.name().clone(),
+            endpoint: request.facts.endpoint,
+            method: request.facts.method,
+            source: None,
+            status: refusal.status().as_u16(),
+            outcome: Outcome::Refused,
+            refusal: Some(refusal.code().to_owned()),
+            units: Vec::new(),
+            response_time_us: micros(now.monotonic.saturating_sub(request.arrived.monotonic)),
+            request_id: request.facts.request_id.clone(),
+        };
+        if self
+            .finished
+            .try_send(Finished {
+                event,
+                charges: SmallVec::new(),
+            })
+            .is_err()
+        {
+            // It was served by us and charged to nobody: the answer is more useful than its record.
+            tracing::warn!("the queue of events is full; a refused request is not recorded");
+        }
+        Box::new(Rejection::new(refusal, report, request.facts.request_id))
+    }
+
+    async fn admit_unknown(
+        self: Arc<Self>,
+        request: Undecided,
+        fingerprint: Fingerprint,
+        key: PresentedKey,
+    ) -> Result<Admission, Box<Rejection>> {
+        let fill = Arc::clone(&self.filler).fill(fingerprint, key);
+        let kind = match timeout(self.wait_at_most, fill).await {
+            Ok(Filled::Caller(caller)) => return self.admit_after(request, caller, None).await,
+            Ok(Filled::Invalid(reason)) => RefusalKind::InvalidKey(reason),
+            Ok(Filled::Unavailable) | Err(_) => RefusalKind::Unavailable,
+        };
+        let mut refusal = Refusal::new(kind);
+        if kind == RefusalKind::Unavailable {
+            refusal = refusal.with_retry_after(SOON);
+        }
+        Err(Box::new(Rejection::new(refusal, None, request.facts.request_id)))
+    }
+
+    /// Decides, and asks for units as often as it takes, within the time that a request may wait.
+    async fn admit_after(
+        self: Arc<Self>,
+        request: Undecided,
+        caller: Arc<Caller>,
+        question: Option<Question>,
+    ) -> Result<Admission, Box<Rejection>> {
+        let deadline = request.arrived.monotonic + self.wait_at_most;
+        let mut question = question;
+        for _ in 0..ATTEMPTS {
+            let now = self.now();
+            if let Some(asked) = question.take() {
+                let left = deadline.saturating_sub(now.monotonic);
+                if self.ask(&asked, left).await == Answer::Failed {
+                    break;
+                }
+            }
+            let now = self.now();
+            match self.decide(&caller, &request.operation, now) {
+                Decided::Ready(decision) => return self.conclude(request, &caller, decision, now),
+                Decided::Ask(next) => question = Some(next),
+            }
+        }
+        let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
+        Err(self.refuse(request, &caller, refusal, None, self.now()))
+    }
+
+    async fn ask(&self, question: &Question, at_most: Duration) -> Answer {
+        match &self.book {
+            Some(book) => {
+                book.wait(&question.lease, question.limit, question.need, at_most)
+                    .await
+            }
+            None => Answer::Failed,
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! The leases that this process holds, and the tasks that renew, release and refresh them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{
+    FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Window, low_water, next_size,
+    want,
+};
+use crate::error::StoreResult;
+use crate::id::AccountId;
+use crate::name::MeterName;
+use crate::period::Period;
+use crate::time::{Clock, Timestamp};
+use crate::units::Units;
+
+/// For how long leased units may be spent unless they are leased anew.
+const LEASE_TIME: Duration = Duration::from_secs(60);
+/// A lease is given back when nothing was taken from it for this long.
+const IDLE: Duration = Duration::from_secs(5);
+/// A balance is kept fresh for this long after the last request.
+const FRESH: Duration = Duration::from_secs(60);
+/// When the store has nothing left, it is asked again after this long.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How many balances are asked for at once.
+const BALANCES: usize = 500;
+
+/// Why units could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Something was granted; try again.
+    Granted,
+    /// The store has nothing left.
+    Exhausted,
+    /// The store did not answer.
+    Failed,
+}
+
+/// A counter's window and what is needed to lease for it.
+pub(crate) struct Lease {
+    window: Window,
+    /// One operation of this counter runs at a time.
+    busy: AtomicBool,
+    answers: watch::Sender<Answer>,
+    waiting: AtomicU64,
+    state: Mutex<LeaseState>,
+}
+
+#[derive(Default)]
+struct LeaseState {
+    token: Option<FencingToken>,
+    /// An operation whose outcome is unknown. It is repeated before any other.
+    pending: Option<Operation>,
+    size: u64,
+    granted_at: Option<Duration>,
+    left: Option<Units>,
+    taken_before: u64,
+    active_at: Duration,
+}
+
+#[derive(Clone)]
+enum Operation {
+    Lease(LeaseAsk, Duration),
+    Release(Release),
+}
+
+impl Lease {
+    fn new(key: QuotaKey) -> Self {
+        Self {
+            window: Window::new(key),
+            busy: AtomicBool::new(false),
+            answers: watch::Sender::new(Answer::Granted),
+            waiting: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The token to settle with; none as long as nothing was leased.
+    pub(crate) fn token(&self) -> Option<FencingToken> {
+        self.with_state(|state| state.token)
+    }
+
+    fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An account's meter over its periods.
+pub(crate) struct Counter {
+    current: ArcSwapOption<Lease>,
+    /// The current window and earlier ones that still have units to give back.
+    windows: Mutex<Vec<Arc<Lease>>>,
+}
+
+impl Counter {
+    fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            windows: Mutex::default(),
+        }
+    }
+
+    /// The window that `now` lies in, if it is the one in use.
+    pub(crate) fn at(&self, now: Timestamp) -> Option<Arc<Lease>> {
+        let current = self.current.load();
+        let lease = current.as_ref()?;
+        lease.window.key().period.contains(now).then(|| Arc::clone(lease))
+    }
+
+    /// The window for `period`, made if need be.
+    pub(crate) fn open(&self, account: AccountId, meter: &MeterName, period: Period) -> Arc<Lease> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = windows.iter().find(|lease| lease.window.key().period == period);
+        let lease = found.map_or_else(
+            || {
+                Arc::new(Lease::new(QuotaKey {
+                    account,
+                    meter: meter.clone(),
+                    period,
+                }))
+            },
+            Arc::clone,
+        );
+        if found.is_none() {
+            windows.push(Arc::clone(&lease));
+        }
+        self.current.store(Some(Arc::clone(&lease)));
+        lease
+    }
+
+    fn leases(&self) -> Vec<Arc<Lease>> {
+        self.windows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Forgets windows that are over, have nothing to give back, and that no request holds.
+    fn sweep(&self, now: Timestamp) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.retain(|lease| {
+            let over = lease.window.key().period.end <= now;
+            let done =
+                lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
+            let current = self
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, lease));
+            current || !over || !done || Arc::strong_count(lease) > 1
+        });
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").finish_non_exhaustive()
+    }
+}
+
+/// All counters of this process.
+pub(crate) struct LeaseBook {
+    store: Arc<dyn QuotaStore>,
+    holder: Holder,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    store_timeout: Duration,
+    counters: papaya::HashMap<(AccountId, MeterName), Arc<Counter>>,
+    operations: AtomicU64,
+}
+
+impl LeaseBook {
+    pub(crate) fn new(
+        store: Arc<dyn QuotaStore>,
+        holder: Holder,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+        store_timeout: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            holder,
+            clock,
+            runtime,
+            store_timeout,
+            counters: papaya::HashMap::new(),
+            operations: AtomicU64::new(1),
+        })
+    }
+
+    pub(crate) fn counter(&self, account: AccountId, meter: &MeterName) -> Arc<Counter> {
+        let counters = self.counters.pin();
+        Arc::clone(counters.get_or_insert_with((account, meter.clone()), || Arc::new(Counter::new())))
+    }
+
+    /// Waits for an answer of the store about `lease`, which a task of the book's own gets. Dropping the future gives up
+    /// waiting and nothing else.
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        lease: &Arc<Lease>,
+        limit: Option<Units>,
+        need: Units,
+        at_most: Duration,
+    ) -> Answer {
+        let mut answers = lease.answers.subscribe();
+        let _waiting = Waiting::new(lease, need);
+        self.start_renewal(lease, limit, need);
+        match timeout(at_most, answers.changed()).await {
+            Ok(Ok(())) => *answers.borrow(),
+            Ok(Err(_)) | Err(_) => Answer::Failed,
+        }
+    }
+
+    /// Leases more for `lease` in the background, unless somebody does already.
+    pub(crate) fn start_renewal(self: &Arc<Self>, lease: &Arc<Lease>, limit: Option<Units>, need: Units) {
+        self.start(lease, move |book, lease| async move {
+            match limit {
+                Some(limit) => book.lease_more(&lease, limit, need).await,
+                None => book.ask_balance(&lease).await,
+            }
+        });
+    }
+
+    fn start<F>(self: &Arc<Self>, lease: &Arc<Lease>, work: impl FnOnce(Arc<Self>, Arc<Lease>) -> F)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        if lease.busy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let busy = Busy(Arc::clone(lease));
+        let work = work(Arc::clone(self), Arc::clone(lease));
+        self.runtime.spawn(async move {
+            let answer = work.await;
+            let lease = Arc::clone(&busy.0);
+            // First free the way for the next operation, then wake those who may want to start it.
+            drop(busy);
+            lease.answers.send_replace(answer);
+        });
+    }
+
+    async fn lease_more(&self, lease: &Lease, limit: Units, need: Units) -> Answer {
+        if !self.resolve_pending(lease).await {
+            return Answer::Failed;
+        }
+        let asked_at = self.clock.monotonic();
+        let ask = lease.with_state(|state| {
+            let lasted = state
+                .granted_at
+                .map(|at| (state.size, asked_at.saturating_sub(at)));
+            // Only a lease that was used up says something about the size.
+            if lease.window.remaining().get() <= low_water(state.size) || lasted.is_none() {
+                state.size = next_size(lasted);
+            }
+            let waited_for = Units::new(lease.waiting.load(Ordering::Acquire));
+            LeaseAsk {
+                holder: self.holder,
+                operation: self.next_operation(),
+                key: lease.window.key().clone(),
+                limit,
+                want: want(state.size, need, waited_for, state.left),
+                now: self.clock.now(),
+                until: self.clock.now().plus(LEASE_TIME),
+            }
+        });
+        self.apply_lease(lease, &ask, asked_at, need).await
+    }
+
+    async fn apply_lease(&self, lease: &Lease, ask: &LeaseAsk, asked_at: Duration, need: Units) -> Answer {
+        match self
+            .in_time(
+                lease,
+                Operation::Lease(ask.clone(), asked_at),
+                self.store.lease(ask),
+            )
+            .await
+        {
+            Some(grant) => self.note_grant(lease, ask, &grant, asked_at, need),
+            None => Answer::Failed,
+        }
+    }
+
+    fn note_grant(
+        &self,
+        lease: &Lease,
+        ask: &LeaseAsk,
+        grant: &LeaseGrant,
+        asked_at: Duration,
+        need: Units,
+    ) -> Answer {
+        lease.window.learn(grant.balance);
+        let now = self.clock.monotonic();
+        let size = lease.with_state(|state| {
+            state.token = Some(grant.token);
+            state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
+            state.granted_at = Some(now);
+            state.active_at = now;
+            state.size
+        });
+        // A tenth earlier than the store was told, for clocks that run at different speeds.
+        let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
+        lease.window.grant(grant.granted, until, low_water(size));
+        if grant.granted.is_zero() && lease.window.remaining() < need.max(Units::ONE) {
+            lease.window.set_exhausted(ask.limit, nanos(now + ASK_AGAIN));
+            Answer::Exhausted
+        } else {
+            lease.window.clear_exhausted();
+            Answer::Granted
+        }
+    }
+
+    async fn ask_balance(&self, lease: &Lease) -> Answer {
+        let keys = [lease.window.key().clone()];
+        match timeout(self.store_timeout, self.store.balances(&keys)).await {
+            Ok(Ok(balances)) => {
+                for balance in balances {
+                    lease.window.learn(balance);
+                }
+                let now = self.clock.monotonic();
+                lease.with_state(|state| state.active_at = now);
+                Answer::Granted
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a quota's balance can't be read"
+                );
+                Answer::Failed
+            }
+            Err(_) => {
+                tracing::warn!("a quota's balance can't be read: no answer in time");
+                Answer::Failed
+            }
+        }
+    }
+
+    /// Repeats an operation whose outcome is not known. Answers whether the way is free for another.
+    async fn resolve_pending(&self, lease: &Lease) -> bool {
+        match lease.with_state(|state| state.pending.clone()) {
+            None => true,
+            Some(Operation::Lease(ask, asked_at)) => {
+                self.apply_lease(lease, &ask, asked_at, Units::ONE).await;
+                lease.with_state(|state| state.pending.is_none())
+            }
+            Some(Operation::Release(release)) => {
+                self.apply_release(lease, &release).await;
+                lease.with_state(|state| state.pending.is_none())
+            }
+        }
+    }
+
+    /// Runs `call` with a deadline, and remembers `operation` for repetition if its outcome stays unknown.
+    async fn in_time<T>(
+        &self,
+        lease: &Lease,
+        operation: Operation,
+        call: impl Future<Output = StoreResult<T>> + Send,
+    ) -> Option<T> {
+        let outcome = timeout(self.store_timeout, call).await;
+        let (answer, repeat) = match outcome {
+            Ok(Ok(answer)) => (Some(answer), false),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a quota's lease can't be changed"
+                );
+                (None, error.is_transient())
+            }
+            Err(_) => {
+                tracing::warn!("a quota's lease can't be changed: no answer in time");
+                (None, true)
+            }
+        };
+        lease.with_state(|state| state.pending = repeat.then_some(operation));
+        answer
+    }
+
+    fn start_release(self: &Arc<Self>, lease: &Arc<Lease>) {
+        self.start(lease, |book, lease| async move {
+            book.give_back(&lease).await;
+            Answer::Granted
+        });
+    }
+
+    /// Gives everything back that is not taken. Answers whether nothing is left to give back.
+    async fn give_back(&self, lease: &Lease) -> bool {
+        if !self.resolve_pending(lease).await {
+            return false;
+        }
+        let Some(token) = lease.token() else {
+            return true;
+        };
+        let units = lease.window.drain();
+        if units.is_zero() {
+            return true;
+        }
+        let release = Release {
+            holder: self.holder,
+            operation: self.next_operation(),
+            key: lease.window.key().clone(),
+            token,
+            units,
+            now: self.clock.now(),
+        };
+        self.apply_release(lease, &release).await
+    }
+
+    async fn apply_release(&self, lease: &Lease, release: &Release) -> bool {
+        let call = self.store.release(release);
+        match self
+            .in_time(lease, Operation::Release(release.clone()), call)
+            .await
+        {
+            Some(balance) => {
+                lease.window.learn(balance);
+                lease.with_state(|state| {
+                    state.granted_at = None;
+                    state.left = None;
+                });
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn next_operation(&self) -> u64 {
+        self.operations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Looks after all leases once: gives back what is idle or over, extends what is in use, learns balances.
+    pub(crate) async fn tend(self: &Arc<Self>) {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let mut fresh = Vec::new();
+        for counter in self.all() {
+            for lease in counter.leases() {
+                if self.tend_one(&lease, now, wall) {
+                    fresh.push(lease);
+                }
+            }
+            counter.sweep(wall);
+        }
+        for some in fresh.chunks(BALANCES) {
+            self.learn_balances(some).await;
+        }
+        self.counters
+            .pin()
+            .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.leases().is_empty());
+    }
+
+    /// Answers whether the balance should be learnt anew.
+    fn tend_one(self: &Arc<Self>, lease: &Arc<Lease>, now: Duration, wall: Timestamp) -> bool {
+        let taken = lease.window.taken();
+        let idle = lease.with_state(|state| {
+            if state.taken_before != taken {
+                state.taken_before = taken;
+                state.active_at = now;
+            }
+            now.saturating_sub(state.active_at)
+        });
+        let over = lease.window.key().period.end <= wall;
+        if (over || idle >= IDLE) && !lease.window.remaining().is_zero() {
+            self.start_release(lease);
+        }
+        if over {
+            return false;
+        }
+        if idle >= FRESH {
+            lease.window.forget_balance();
+            return false;
+        }
+        lease.window.is_known()
+    }
+
+    async fn learn_balances(&self, leases: &[Arc<Lease>]) {
+        let keys: Vec<QuotaKey> = leases.iter().map(|lease| lease.window.key().clone()).collect();
+        match timeout(self.store_timeout, self.store.balances(&keys)).await {
+            Ok(Ok(balances)) => {
+                for (lease, balance) in leases.iter().zip(balances) {
+                    lease.window.learn(balance);
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "balances can't be read");
+            }
+            Err(_) => tracing::warn!("balances can't be read: no answer in time"),
+        }
+    }
+
+    /// Gives everything back. Answers how many counters could not be emptied.
+    pub(crate) async fn give_all_back(&self) -> usize {
+        let mut left = 0;
+        for counter in self.all() {
+            for lease in counter.leases() {
+                left += usize::from(!self.give_back_alone(&lease).await);
+            }
+        }
+        left
+    }
+
+    /// Gives back once the operation that may be under way is over; what that one leased goes back too.
+    async fn give_back_alone(&self, lease: &Arc<Lease>) -> bool {
+        let mut answers = lease.answers.subscribe();
+        while lease.busy.swap(true, Ordering::AcqRel) {
+            if timeout(self.store_timeout * 2, answers.changed()).await.is_err() {
+                return false;
+            }
+        }
+        let _busy = Busy(Arc::clone(lease));
+        self.give_back(lease).await
+    }
+
+    fn all(&self) -> Vec<Arc<Counter>> {
+        self.counters.pin().values().map(Arc::clone).collect()
+    }
+}
+
+impl fmt::Debug for LeaseBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseBook")
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Nanoseconds of the monotonic clock; they last for 584 years.
+pub(crate) fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Frees a lease for the next operation when dropped.
+struct Busy(Arc<Lease>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+/// Counts a waiting request as long as it waits.
+struct Waiting<'a>(&'a Lease, Units);
+
+impl<'a> Waiting<'a> {
+    fn new(lease: &'a Lease, need: Units) -> Self {
+        lease.waiting.fetch_add(need.get(), Ordering::AcqRel);
+        Self(lease, need)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(self.1.get(), Ordering::AcqRel);
+    }
+}

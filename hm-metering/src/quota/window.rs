@@ -1,0 +1,306 @@
+//! One counter as this process sees it: what it has leased, what it took, what others used.
+//!
+//! Everything on the way of a request is an atomic operation on this structure. `remaining` is the only number that
+//! decides: units in it were debited from the store before, so taking them needs nobody's leave.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::{Balance, QuotaKey};
+use crate::units::Units;
+
+/// A counter's local state. Times are nanoseconds of the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct Window {
+    key: QuotaKey,
+    /// Leased and not taken.
+    remaining: AtomicU64,
+    /// Taken by this process's requests in this period, less what was given back.
+    taken: AtomicU64,
+    /// Used as far as known, without what this process settled.
+    others: AtomicU64,
+    /// What this process has sent off to be settled.
+    submitted: AtomicU64,
+    /// Until when leased units may be taken.
+    until: AtomicU64,
+    /// At or below this many remaining units it is time for more.
+    low_water: AtomicU64,
+    /// Until when the store need not be asked again, as it had nothing left for [`Window::exhausted_limit`].
+    exhausted_until: AtomicU64,
+    exhausted_limit: AtomicU64,
+    /// Whether a balance was learnt lately enough to answer from memory.
+    known: AtomicBool,
+}
+
+/// What became of an attempt to take units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Taken; enough is left.
+    Taken,
+    /// Taken; it is time to lease more.
+    TakenLow,
+    /// Not enough is leased here.
+    Short,
+}
+
+impl Window {
+    pub(crate) fn new(key: QuotaKey) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            key,
+            remaining: zero(),
+            taken: zero(),
+            others: zero(),
+            submitted: zero(),
+            until: zero(),
+            low_water: zero(),
+            exhausted_until: zero(),
+            exhausted_limit: zero(),
+            known: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn key(&self) -> &QuotaKey {
+        &self.key
+    }
+
+    /// Takes `units` out of the lease.
+    pub(crate) fn take(&self, units: Units, now: u64) -> Take {
+        if now >= self.until.load(Ordering::Acquire) && !units.is_zero() {
+            return Take::Short;
+        }
+        let mut has = self.remaining.load(Ordering::Acquire);
+        loop {
+            let Some(left) = has.checked_sub(units.get()) else {
+                return Take::Short;
+            };
+            match self
+                .remaining
+                .compare_exchange_weak(has, left, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => {
+                    self.taken.fetch_add(units.get(), Ordering::AcqRel);
+                    let low = left <= self.low_water.load(Ordering::Relaxed);
+                    return if low { Take::TakenLow } else { Take::Taken };
+                }
+                Err(now_has) => has = now_has,
+            }
+        }
+    }
+
+    /// Notes units that need no lease, or were spent beyond it.
+    pub(crate) fn note_taken(&self, units: Units) {
+        self.taken.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Puts units back into the lease they were taken from.
+    pub(crate) fn put_back(&self, units: Units) {
+        self.unnote_taken(units);
+        self.remaining.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// The reverse of [`Window::note_taken`].
+    pub(crate) fn unnote_taken(&self, units: Units) {
+        self.taken.fetch_sub(units.get(), Ordering::AcqRel);
+    }
+
+    /// Takes everything that is left, to give it back to the store.
+    pub(crate) fn drain(&self) -> Units {
+        Units::new(self.remaining.swap(0, Ordering::AcqRel))
+    }
+
+    /// Adds leased units, which may be taken until `until`.
+    pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) {
+        self.low_water.store(low_water, Ordering::Relaxed);
+        self.until.fetch_max(until, Ordering::AcqRel);
+        self.remaining.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Units that can be taken, ignoring the time.
+    pub(crate) fn remaining(&self) -> Units {
+        Units::new(self.remaining.load(Ordering::Acquire))
+    }
+
+    /// Notes units that are about to be settled. Must come before they are sent, see [`Window::learn`].
+    pub(crate) fn note_submitted(&self, units: Units) {
+        self.submitted.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// The reverse of [`Window::note_submitted`], for units that the store has not settled and never will under that batch.
+    pub(crate) fn unnote_submitted(&self, units: Units) {
+        self.submitted.fetch_sub(units.get(), Ordering::AcqRel);
+    }
+
+    /// Learns from the store's balance how much others used.
+    ///
+    /// What this process settled is part of `balance.used`; `submitted` is at least that much, since it is raised
+    /// before the batch is sent and read here after the balance came. So the result is never too high, and as others'
+    /// use only grows, the greatest result seen is the best.
+    pub(crate) fn learn(&self, balance: Balance) {
+        let ours = self.submitted.load(Ordering::Acquire);
+        self.others
+            .fetch_max(balance.used.get().saturating_sub(ours), Ordering::AcqRel);
+        self.known.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Window::used`] is fresh: a balance was learnt, and is kept fresh since.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Says that balances are no longer learnt; the next request has to ask.
+    pub(crate) fn forget_balance(&self) {
+        self.known.store(false, Ordering::Release);
+    }
+
+    /// Units used in the period as far as this process knows, its own requests in flight included.
+    pub(crate) fn used(&self) -> Units {
+        Units::new(
+            self.others
+                .load(Ordering::Acquire)
+                .saturating_add(self.taken.load(Ordering::Acquire)),
+        )
+    }
+
+    /// How much this process took since the period began.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Notes that the store has nothing left of `limit`, and need not be asked before `until`.
+    pub(crate) fn set_exhausted(&self, limit: Units, until: u64) {
+        self.exhausted_limit.store(limit.get(), Ordering::Release);
+        self.exhausted_until.store(until, Ordering::Release);
+    }
+
+    /// Notes that the store gave something.
+    pub(crate) fn clear_exhausted(&self) {
+        self.exhausted_until.store(0, Ordering::Release);
+    }
+
+    /// Whether the store had nothing left when it was last asked. A greater limit than it was asked for is another
+    /// question.
+    pub(crate) fn exhaustion(&self, limit: Units, now: u64) -> Exhaustion {
+        let until = self.exhausted_until.load(Ordering::Acquire);
+        if until == 0 || limit.get() > self.exhausted_limit.load(Ordering::Acquire) {
+            Exhaustion::No
+        } else if now < until {
+            Exhaustion::Known
+        } else {
+            Exhaustion::Stale
+        }
+    }
+}
+
+/// Whether the store has nothing left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhaustion {
+    /// Not that we know.
+    No,
+    /// It said so a moment ago.
+    Known,
+    /// It said so, but it is time to ask again.
+    Stale,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::id::AccountId;
+    use crate::name::MeterName;
+    use crate::period::Period;
+    use crate::time::Timestamp;
+
+    fn window() -> Window {
+        Window::new(QuotaKey {
+            account: AccountId::from_uuid(uuid::Uuid::nil()),
+            meter: MeterName::REQUESTS,
+            period: Period {
+                start: Timestamp::from_micros(0),
+                end: Timestamp::from_micros(1),
+            },
+        })
+    }
+
+    #[test]
+    fn nothing_is_taken_without_a_lease_or_after_its_end() {
+        let window = window();
+        assert_eq!(window.take(Units::ONE, 5), Take::Short);
+        window.grant(Units::new(2), 10, 0);
+        assert_eq!(window.take(Units::ONE, 9), Take::Taken);
+        assert_eq!(window.take(Units::ONE, 10), Take::Short);
+        assert_eq!(window.take(Units::ONE, 9), Take::TakenLow);
+        assert_eq!(window.take(Units::ONE, 9), Take::Short);
+        assert_eq!(window.used(), Units::new(2));
+    }
+
+    #[test]
+    fn units_put_back_can_be_taken_again() {
+        let window = window();
+        window.grant(Units::new(3), 10, 0);
+        assert_eq!(window.take(Units::new(3), 0), Take::TakenLow);
+        window.put_back(Units::new(2));
+        assert_eq!((window.used(), window.remaining()), (Units::ONE, Units::new(2)));
+        assert_eq!(window.drain(), Units::new(2));
+        assert_eq!(window.take(Units::ONE, 0), Take::Short);
+    }
+
+    #[test]
+    fn what_others_used_is_never_overestimated() {
+        let window = window();
+        window.note_taken(Units::new(5));
+        window.note_submitted(Units::new(5));
+        window.learn(Balance {
+            used: Units::new(3),
+            leased: Units::ZERO,
+        });
+        assert_eq!(window.used(), Units::new(5));
+        window.learn(Balance {
+            used: Units::new(9),
+            leased: Units::ZERO,
+        });
+        assert_eq!(window.used(), Units::new(9));
+        window.learn(Balance {
+            used: Units::new(7),
+            leased: Units::ZERO,
+        });
+        assert_eq!(window.used(), Units::new(9));
+    }
+
+    #[test]
+    fn a_greater_limit_is_another_question() {
+        let window = window();
+        assert_eq!(window.exhaustion(Units::new(5), 1), Exhaustion::No);
+        window.set_exhausted(Units::new(5), 10);
+        assert_eq!(window.exhaustion(Units::new(5), 9), Exhaustion::Known);
+        assert_eq!(window.exhaustion(Units::new(5), 10), Exhaustion::Stale);
+        assert_eq!(window.exhaustion(Units::new(6), 1), Exhaustion::No);
+        window.clear_exhausted();
+        assert_eq!(window.exhaustion(Units::new(5), 9), Exhaustion::No);
+    }
+
+    #[test]
+    fn many_threads_take_exactly_what_was_leased() {
+        let window = Arc::new(window());
+        window.grant(Units::new(10_000), u64::MAX, 0);
+        let taken: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    let window = Arc::clone(&window);
+                    scope.spawn(move || {
+                        (0..5_000)
+                            .filter(|_| window.take(Units::ONE, 0) != Take::Short)
+                            .count() as u64
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 10_000);
+        assert_eq!(
+            (window.used(), window.remaining()),
+            (Units::new(10_000), Units::ZERO)
+        );
+    }
+}
