@@ -17,6 +17,9 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// After this PostgreSQL breaks off a statement. SQLite waits this long for a lock that another process holds.
     pub statement_timeout: Duration,
+    /// How long a caller of [`SeaOrmStore`](crate::SeaOrmStore) waits for an operation as a whole. It goes on after that, so its
+    /// outcome is then unknown; each can be repeated.
+    pub operation_timeout: Duration,
     /// How long a connection may stay unused before it is closed.
     pub idle_timeout: Duration,
     /// Log each statement at debug level. Statements never hold values, only placeholders.
@@ -31,6 +34,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
+            operation_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(600),
             log_statements: false,
         }
@@ -109,12 +113,24 @@ fn common(url: &str, options: &Options) -> ConnectOptions {
     connect
 }
 
+/// Reads the address as the driver does. sea-orm's own complaint about a malformed one would repeat it.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn checked<T: std::str::FromStr<Err = sea_orm::sqlx::Error>>(url: &str) -> Result<T, DbErr> {
+    url.parse().map_err(connection_error)
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(error)))
+}
+
 #[cfg(feature = "postgres")]
 async fn postgres(url: &str, options: &Options) -> Result<DatabaseConnection, DbErr> {
     let url = match url.strip_prefix("postgresql:") {
         Some(rest) => format!("postgres:{rest}"),
         None => url.to_owned(),
     };
+    checked::<sea_orm::sqlx::postgres::PgConnectOptions>(&url)?;
     let mut connect = common(&url, options);
     connect
         .max_connections(options.connections_max)
@@ -127,12 +143,11 @@ async fn postgres(url: &str, options: &Options) -> Result<DatabaseConnection, Db
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use std::path::Path;
-    use std::sync::Arc;
 
     use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-    use sea_orm::{Database, DatabaseConnection, DbErr, RuntimeErr};
+    use sea_orm::{Database, DatabaseConnection, DbErr};
 
-    use super::{Options, common};
+    use super::{Options, checked, common, connection_error};
 
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub(super) enum Access {
@@ -145,10 +160,11 @@ mod sqlite {
         options: &Options,
         access: Access,
     ) -> Result<DatabaseConnection, DbErr> {
+        let address: SqliteConnectOptions = checked(url)?;
         let file = is_file(url);
         let create = file && access == Access::Write && !mode_is_fixed(url);
         if create {
-            make_folder(url)?;
+            make_folder(&address)?;
         }
         let busy_timeout = options.statement_timeout;
         let mut connect = common(url, options);
@@ -196,17 +212,12 @@ mod sqlite {
         url.split_once('?').map_or("", |(_, query)| query)
     }
 
-    fn make_folder(url: &str) -> Result<(), DbErr> {
-        let options: SqliteConnectOptions = url.parse().map_err(connection_error)?;
-        match options.get_filename().parent() {
+    fn make_folder(address: &SqliteConnectOptions) -> Result<(), DbErr> {
+        match address.get_filename().parent() {
             Some(folder) if folder != Path::new("") => {
                 std::fs::create_dir_all(folder).map_err(|error| connection_error(error.into()))
             }
             _ => Ok(()),
         }
-    }
-
-    fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
-        DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
     }
 }

@@ -2,11 +2,16 @@
 
 pub mod connect;
 pub mod entity;
+mod error;
 pub mod migration;
+mod sql;
+mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use connect::{Options, connect};
+pub use connect::{Options, connect, connect_reader};
+pub use error::kind_of;
 pub use migration::Migrator;
 pub use sea_orm;
 pub use sea_orm_migration;
+pub use store::{SeaOrmStore, set_tier_in};

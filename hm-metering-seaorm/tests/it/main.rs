@@ -8,5 +8,10 @@
     reason = "tests"
 )]
 
+mod accounts;
+mod contention;
+mod faults;
+mod fixtures;
+mod ledger;
 mod migrations;
 mod rows;

@@ -1,0 +1,115 @@
+//! What changes an account in a way that replicas must hear of.
+
+use async_trait::async_trait;
+use hm_metering::{AccountId, PlanId, StoreErrorKind, StoreResult, Timestamp};
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QuerySelect, Set};
+
+use super::SeaOrmStore;
+use super::keys::feed;
+use super::run::Work;
+use crate::entity::account;
+use crate::error::Failure;
+
+impl SeaOrmStore {
+    /// Puts an account on another plan, and puts that into the change feed, from which replicas learn it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+    pub async fn set_tier(&self, account: AccountId, plan: &PlanId, now: Timestamp) -> StoreResult<()> {
+        let change = Change::Tier(plan.clone());
+        self.transact("set an account's tier", ChangeAccount { account, change, now })
+            .await
+    }
+
+    /// Closes an account: its keys are no longer valid. Its ledger stays. Closing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+    pub async fn close_account(&self, account: AccountId, now: Timestamp) -> StoreResult<()> {
+        let change = Change::Close;
+        self.transact("close an account", ChangeAccount { account, change, now })
+            .await
+    }
+
+    /// Opens a closed account again. Opening an open one changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+    pub async fn reopen_account(&self, account: AccountId, now: Timestamp) -> StoreResult<()> {
+        let change = Change::Reopen;
+        self.transact("reopen an account", ChangeAccount { account, change, now })
+            .await
+    }
+}
+
+/// Does what [`SeaOrmStore::set_tier`] does within a transaction of the caller's, such as one that changes a
+/// subscription. On PostgreSQL no other change of keys or tiers is committed until it ends, so keep it short.
+///
+/// # Errors
+///
+/// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+pub async fn set_tier_in(
+    transaction: &DatabaseTransaction,
+    account: AccountId,
+    plan: &PlanId,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let change = Change::Tier(plan.clone());
+    ChangeAccount { account, change, now }
+        .run(transaction)
+        .await
+        .map_err(|failure| failure.into_error("set an account's tier"))
+}
+
+enum Change {
+    Tier(PlanId),
+    Close,
+    Reopen,
+}
+
+struct ChangeAccount {
+    account: AccountId,
+    change: Change,
+    now: Timestamp,
+}
+
+#[async_trait]
+impl Work for ChangeAccount {
+    type Answer = ();
+
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        crate::sql::lock_feed(transaction).await?;
+        let found = account::Entity::find_by_id(self.account.as_uuid())
+            .lock_exclusive()
+            .one(transaction)
+            .await?
+            .ok_or(Failure::Refused(StoreErrorKind::NotFound))?;
+        let now = self.now.as_micros();
+        let mut version = found.tier_version;
+        let mut changed = found.clone().into_active_model();
+        let kind = match &self.change {
+            Change::Tier(plan) if found.tier != plan.as_str() => {
+                version += 1;
+                changed.tier = Set(plan.as_str().to_owned());
+                changed.tier_version = Set(version);
+                "tier"
+            }
+            Change::Close if found.closed_at.is_none() => {
+                changed.closed_at = Set(Some(now));
+                "close"
+            }
+            Change::Reopen if found.closed_at.is_some() => {
+                changed.closed_at = Set(None);
+                "reopen"
+            }
+            Change::Tier(_) | Change::Close | Change::Reopen => return Ok(()),
+        };
+        changed.updated_at = Set(now);
+        changed.update(transaction).await?;
+        feed::account_changed(transaction, self.account, version, kind, self.now).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows of `api_keys` and the records they stand for.
+
+use std::collections::BTreeMap;
+
+use hm_metering::key::KeyDigest;
+use hm_metering::keys::{KeyPatch, KeyRecord, NewKey};
+use hm_metering::{AccountId, KeyEnv, KeyId, Timestamp, UserId};
+use sea_orm::prelude::Json;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::entity::KeyHash;
+use crate::entity::api_key::Model;
+use crate::error::Failure;
+
+/// What the columns for short texts hold, in characters.
+const NAME_MAX: usize = 255;
+const PREFIX_MAX: usize = 64;
+const LAST4_MAX: usize = 8;
+
+/// The row of a new key of an account on plan `tier`.
+pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
+    check_length(&key.name, NAME_MAX)?;
+    check_length(&key.prefix, PREFIX_MAX)?;
+    check_length(&key.last4, LAST4_MAX)?;
+    Ok(Model {
+        id: key.id.as_uuid(),
+        user_id: key.user.as_uuid(),
+        account_id: key.account.as_uuid(),
+        key_hash: hash(&key.digest),
+        pepper_id: i32::from(key.pepper),
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        last4: key.last4.clone(),
+        env: key.env.as_str().to_owned(),
+        scopes: json!(key.scopes),
+        tier,
+        is_active: true,
+        created_at: key.created_at.as_micros(),
+        updated_at: key.created_at.as_micros(),
+        last_used_at: None,
+        expires_at: key.expires_at.map(Timestamp::as_micros),
+        not_before: key.not_before.map(Timestamp::as_micros),
+        revoked_at: None,
+        usage_count: 0,
+        version: 1,
+        ip_allow: json!([]),
+        metadata: json!(key.metadata),
+        rate_limit: None,
+    })
+}
+
+/// Changes what `patch` names.
+pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
+    if let Some(name) = &patch.name {
+        check_length(name, NAME_MAX)?;
+        row.name.clone_from(name);
+    }
+    if let Some(scopes) = &patch.scopes {
+        row.scopes = json!(scopes);
+    }
+    if let Some(is_active) = patch.is_active {
+        row.is_active = is_active;
+    }
+    if let Some(expires_at) = patch.expires_at {
+        row.expires_at = expires_at.map(Timestamp::as_micros);
+    }
+    if let Some(metadata) = &patch.metadata {
+        row.metadata = json!(metadata);
+    }
+    Ok(())
+}
+
+/// The record that a row stands for.
+pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
+    Ok(KeyRecord {
+        id: KeyId::from_uuid(row.id),
+        account: AccountId::from_uuid(row.account_id),
+        user: UserId::from_uuid(row.user_id),
+        name: row.name,
+        prefix: row.prefix,
+        last4: row.last4,
+        env: KeyEnv::parse(&row.env).ok_or(Failure::CORRUPT)?,
+        scopes: read::<Vec<String>>(row.scopes)?,
+        is_active: row.is_active,
+        not_before: row.not_before.map(Timestamp::from_micros),
+        expires_at: row.expires_at.map(Timestamp::from_micros),
+        revoked_at: row.revoked_at.map(Timestamp::from_micros),
+        last_used_at: row.last_used_at.map(Timestamp::from_micros),
+        usage_count: u64::try_from(row.usage_count).unwrap_or(0),
+        metadata: read::<BTreeMap<String, String>>(row.metadata)?,
+        created_at: Timestamp::from_micros(row.created_at),
+        version: u64::try_from(row.version).map_err(Failure::unreadable)?,
+    })
+}
+
+/// The column value of a digest.
+pub(super) fn hash(digest: &KeyDigest) -> KeyHash {
+    KeyHash(digest.as_bytes().to_vec())
+}
+
+/// The digest in a row.
+pub(super) fn digest(row: &Model) -> Result<KeyDigest, Failure> {
+    let bytes = <[u8; 32]>::try_from(row.key_hash.0.as_slice()).map_err(Failure::unreadable)?;
+    Ok(KeyDigest::from_bytes(bytes))
+}
+
+fn read<T: DeserializeOwned>(json: Json) -> Result<T, Failure> {
+    serde_json::from_value(json).map_err(Failure::unreadable)
+}
+
+/// PostgreSQL would refuse what SQLite keeps; all of them refuse the same.
+fn check_length(text: &str, max: usize) -> Result<(), Failure> {
+    if text.chars().count() > max || text.contains('\0') {
+        return Err(Failure::INVALID);
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! [`SeaOrmStore`]: keys, quotas and the ledger in one SQL database.
+
+mod accounts;
+mod cursor;
+mod keys;
+mod quota;
+mod run;
+mod usage;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hm_metering::StoreResult;
+use hm_metering::quota::StoreIdentity;
+use sea_orm::DatabaseConnection;
+use sea_orm_migration::MigratorTrait;
+use uuid::Uuid;
+
+pub use self::accounts::set_tier_in;
+use crate::connect::{Options, connect, connect_reader};
+use crate::error::Failure;
+use crate::migration::Migrator;
+
+/// Keeps keys, quotas and the ledger in one SQL database.
+///
+/// Clones are cheap and share the connections. Every operation runs in a task of its own, so a caller that goes away
+/// leaves no transaction half done, and answers within [`Options::operation_timeout`].
+#[derive(Clone)]
+pub struct SeaOrmStore(Arc<Inner>);
+
+struct Inner {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    operation_timeout: Duration,
+    identity: StoreIdentity,
+}
+
+impl SeaOrmStore {
+    /// Connects with default [`Options`]; see [`connect`] for the addresses.
+    ///
+    /// The schema is left as it is: call [`SeaOrmStore::migrate`], or run [`Migrator`] yourself.
+    ///
+    /// # Errors
+    ///
+    /// When the address is malformed or the database doesn't answer.
+    pub async fn connect(url: &str) -> StoreResult<Self> {
+        Self::connect_with(url, &Options::default()).await
+    }
+
+    /// Connects; see [`connect`] for the addresses.
+    ///
+    /// # Errors
+    ///
+    /// When the address is malformed or the database doesn't answer.
+    pub async fn connect_with(url: &str, options: &Options) -> StoreResult<Self> {
+        let pools = async {
+            let writer = connect(url, options).await?;
+            let reader = connect_reader(url, options).await?;
+            Ok::<_, sea_orm::DbErr>((writer, reader))
+        };
+        let (writer, reader) = pools
+            .await
+            .map_err(|error| Failure::from(error).into_error("connect to the database"))?;
+        let store = Self::with_pools(
+            writer.clone(),
+            reader.unwrap_or(writer),
+            options.operation_timeout,
+        );
+        Ok(store)
+    }
+
+    /// Uses connections that were made elsewhere, which others may use as well.
+    ///
+    /// For an SQLite file they must come from [`connect`], or have one writing connection with a busy time-out and
+    /// foreign keys on as those do.
+    #[must_use]
+    pub fn new(connection: DatabaseConnection) -> Self {
+        Self::with_pools(
+            connection.clone(),
+            connection,
+            Options::default().operation_timeout,
+        )
+    }
+
+    /// Asks questions through `reader`, which must lead to the same database; see [`connect_reader`].
+    #[must_use]
+    pub fn with_reader(self, reader: DatabaseConnection) -> Self {
+        Self(Arc::new(Inner {
+            writer: self.0.writer.clone(),
+            reader,
+            operation_timeout: self.0.operation_timeout,
+            identity: self.0.identity,
+        }))
+    }
+
+    fn with_pools(
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        operation_timeout: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            writer,
+            reader,
+            operation_timeout,
+            identity: StoreIdentity(Uuid::new_v4()),
+        }))
+    }
+
+    /// Brings the schema to this version. Doing it again changes nothing.
+    ///
+    /// A server that chains steps of its own after ours runs its own migrator instead.
+    ///
+    /// # Errors
+    ///
+    /// When the database doesn't answer, or a step fails; on PostgreSQL and SQLite a failed step leaves nothing behind.
+    pub async fn migrate(&self) -> StoreResult<()> {
+        let writer = self.0.writer.clone();
+        run::owned("migrate", None, async move {
+            Migrator::up(&writer, None).await.map_err(Failure::from)
+        })
+        .await
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't answer.
+    pub async fn ping(&self) -> StoreResult<()> {
+        self.read("ping the database", |db| async move { Ok(db.ping().await?) })
+            .await
+    }
+
+    /// The connections that write, for queries of one's own.
+    #[must_use]
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0.writer
+    }
+
+    /// Closes the connections, also those of clones. Operations that are under way finish first.
+    ///
+    /// # Errors
+    ///
+    /// When the database refuses.
+    pub async fn close(&self) -> StoreResult<()> {
+        let inner = Arc::clone(&self.0);
+        run::owned("close the database", Some(self.0.operation_timeout), async move {
+            inner.reader.close_by_ref().await?;
+            Ok(inner.writer.close_by_ref().await?)
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for SeaOrmStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SeaOrmStore")
+            .field("backend", &self.0.writer.get_database_backend())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Rows of `quota_counters`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hm_metering::quota::{Balance, QuotaKey};
+use hm_metering::{PlanId, Timestamp, Units};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, prelude::Uuid};
+
+use crate::entity::quota_counter::{Column, Entity, Model};
+use crate::error::Failure;
+use crate::sql;
+
+/// A counter's key as its columns hold it. Its order is the order in which counters are locked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::store) struct CounterKey {
+    pub(in crate::store) account: Uuid,
+    pub(in crate::store) meter: String,
+    pub(in crate::store) period_start: i64,
+}
+
+impl CounterKey {
+    pub(in crate::store) fn of(key: &QuotaKey) -> Self {
+        Self {
+            account: key.account.as_uuid(),
+            meter: key.meter.as_str().to_owned(),
+            period_start: key.period.start.as_micros(),
+        }
+    }
+
+    fn of_row(row: &Model) -> Self {
+        Self {
+            account: row.account_id,
+            meter: row.meter.clone(),
+            period_start: row.period_start,
+        }
+    }
+}
+
+/// A counter as it comes into being, where it isn't there yet.
+pub(super) fn fresh(key: &QuotaKey, plan: Option<&PlanId>, limit: Option<Units>, now: Timestamp) -> Model {
+    Model {
+        account_id: key.account.as_uuid(),
+        meter: key.meter.as_str().to_owned(),
+        period_start: key.period.start.as_micros(),
+        period_end: key.period.end.as_micros(),
+        used: 0,
+        leased: 0,
+        token: 0,
+        quota: limit.map(Units::as_i64),
+        tier: plan.map_or_else(String::new, |plan| plan.as_str().to_owned()),
+        updated_at: now.as_micros(),
+    }
+}
+
+/// Takes the counters, which are those in `fresh` where they are not there yet, until the transaction ends.
+pub(super) async fn lock(
+    transaction: &DatabaseTransaction,
+    fresh: BTreeMap<CounterKey, Model>,
+) -> Result<BTreeMap<CounterKey, Model>, Failure> {
+    let rows: Vec<Model> = fresh.into_values().collect();
+    let mut locked = BTreeMap::new();
+    for chunk in rows.chunks(sql::rows_max(10)) {
+        // An upsert that changes nothing: it makes the row or waits for it, and answers what it holds, in one step.
+        let found = Entity::insert_many(sql::to_insert(chunk))
+            .on_conflict(
+                OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart])
+                    .update_column(Column::PeriodStart)
+                    .to_owned(),
+            )
+            .exec_with_returning(transaction)
+            .await?;
+        locked.extend(found.into_iter().map(|row| (CounterKey::of_row(&row), row)));
+    }
+    Ok(locked)
+}
+
+/// Takes one counter until the transaction ends.
+pub(super) async fn lock_one(transaction: &DatabaseTransaction, fresh: Model) -> Result<Model, Failure> {
+    let counters = lock(transaction, BTreeMap::from([(CounterKey::of_row(&fresh), fresh)])).await?;
+    counters.into_values().next().ok_or(Failure::CORRUPT)
+}
+
+/// Writes counters back that [`lock`] gave.
+pub(super) async fn save(
+    transaction: &DatabaseTransaction,
+    counters: impl IntoIterator<Item = Model>,
+) -> Result<(), Failure> {
+    let rows: Vec<Model> = counters.into_iter().collect();
+    for chunk in rows.chunks(sql::rows_max(10)) {
+        Entity::insert_many(sql::to_insert(chunk))
+            .on_conflict(
+                OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart])
+                    .update_columns([
+                        Column::Used,
+                        Column::Leased,
+                        Column::Token,
+                        Column::Quota,
+                        Column::Tier,
+                        Column::UpdatedAt,
+                    ])
+                    .to_owned(),
+            )
+            .exec_without_returning(transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) fn balance(row: &Model) -> Balance {
+    Balance {
+        used: Units::from_i64(row.used),
+        leased: Units::from_i64(row.leased),
+    }
+}
+
+/// The counters' states, in the order asked.
+pub(super) async fn balances(db: &impl ConnectionTrait, keys: &[QuotaKey]) -> Result<Vec<Balance>, Failure> {
+    let mut found = HashMap::new();
+    let mut accounts: Vec<Uuid> = keys.iter().map(|key| key.account.as_uuid()).collect();
+    let mut starts: Vec<i64> = keys.iter().map(|key| key.period.start.as_micros()).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    starts.sort_unstable();
+    starts.dedup();
+    for accounts in accounts.chunks(sql::rows_max(2)) {
+        for starts in starts.chunks(sql::rows_max(2)) {
+            let rows = Entity::find()
+                .filter(Column::AccountId.is_in(accounts.iter().copied()))
+                .filter(Column::PeriodStart.is_in(starts.iter().copied()))
+                .all(db)
+                .await?;
+            found.extend(
+                rows.into_iter()
+                    .map(|row| (CounterKey::of_row(&row), balance(&row))),
+            );
+        }
+    }
+    Ok(keys
+        .iter()
+        .map(|key| found.get(&CounterKey::of(key)).copied().unwrap_or_default())
+        .collect())
+}

@@ -1,0 +1,71 @@
+//! [`QuotaStore`] on SQL.
+//!
+//! Whoever changes a counter or one of its leases holds the counter's row until the transaction ends. Counters are
+//! taken in the order of their keys, so two transactions can't wait for each other.
+
+mod close;
+mod counter;
+mod lease;
+mod release;
+pub(super) mod settle;
+
+use async_trait::async_trait;
+use hm_metering::quota::{
+    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, Release, Settlement, StoreIdentity,
+};
+use hm_metering::usage::BatchId;
+use hm_metering::{QuotaStore, StoreResult, Timestamp, Units};
+
+use self::close::CloseEarlier;
+pub(super) use self::counter::CounterKey;
+use self::settle::Settle;
+use super::SeaOrmStore;
+
+#[async_trait]
+impl QuotaStore for SeaOrmStore {
+    async fn lease(&self, ask: &LeaseAsk) -> StoreResult<LeaseGrant> {
+        self.transact("lease quota", lease::Lease(ask.clone())).await
+    }
+
+    async fn release(&self, release: &Release) -> StoreResult<Balance> {
+        self.transact("release quota", release::GiveBack(release.clone()))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        holder: Holder,
+        batch: BatchId,
+        settlements: &[Settlement],
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let settlements = settlements.to_vec();
+        self.transact(
+            "settle quota",
+            Settle {
+                holder,
+                batch,
+                settlements,
+                now,
+            },
+        )
+        .await
+    }
+
+    async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
+        let keys = keys.to_vec();
+        self.read("read quota balances", |db| async move {
+            counter::balances(&db, &keys).await
+        })
+        .await
+    }
+
+    async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {
+        self.transact("close earlier leases", CloseEarlier { holder, now })
+            .await
+    }
+
+    fn settled_by(&self) -> Option<StoreIdentity> {
+        Some(self.0.identity)
+    }
+}

@@ -1,0 +1,121 @@
+//! How work reaches the database: in an owned task, with a deadline, in a transaction that is tried again when it lost a
+//! race.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hm_metering::{StoreError, StoreErrorKind, StoreResult};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use uuid::Uuid;
+
+use super::SeaOrmStore;
+use crate::error::Failure;
+
+/// How often a transaction is tried that keeps losing races. Each loss means that another one got through.
+const ATTEMPTS: u32 = 8;
+
+/// Work that is done in one transaction: wholly, or not at all.
+///
+/// It is a value, not a closure, because it may have to be done again from the start.
+#[async_trait]
+pub(super) trait Work: Send + Sync + 'static {
+    /// What it answers.
+    type Answer: Send + 'static;
+
+    /// Does it. An error undoes everything.
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<Self::Answer, Failure>;
+}
+
+impl SeaOrmStore {
+    /// Does `work` in one transaction that writes.
+    pub(super) async fn transact<W: Work>(&self, context: &'static str, work: W) -> StoreResult<W::Answer> {
+        let writer = self.0.writer.clone();
+        owned(context, Some(self.0.operation_timeout), async move {
+            let mut attempt = 1;
+            loop {
+                match once(&writer, &work).await {
+                    Err(failure) if failure.lost_a_race() && attempt < ATTEMPTS => {
+                        tracing::debug!(context, attempt, "a transaction lost a race and is tried again");
+                        tokio::time::sleep(pause(attempt)).await;
+                        attempt += 1;
+                    }
+                    result => return result,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Asks a question.
+    pub(super) async fn read<T, F>(
+        &self,
+        context: &'static str,
+        ask: impl FnOnce(DatabaseConnection) -> F + Send,
+    ) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        owned(
+            context,
+            Some(self.0.operation_timeout),
+            ask(self.0.reader.clone()),
+        )
+        .await
+    }
+}
+
+async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Failure> {
+    let options = TransactionOptions {
+        // A transaction that begins by reading and then writes would fail instead of waiting when another process
+        // holds SQLite's write lock.
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let transaction = writer.begin_with_options(options).await?;
+    match work.run(&transaction).await {
+        Ok(answer) => {
+            transaction.commit().await?;
+            Ok(answer)
+        }
+        Err(failure) => {
+            if let Err(error) = transaction.rollback().await {
+                // The connection is broken; the database rolls back by itself.
+                tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Runs `work` in a task of its own and waits for its answer, at most until `deadline`.
+///
+/// When the caller goes away or the deadline passes, the work goes on to its end: a connection is never left in the
+/// middle of a transaction.
+pub(super) async fn owned<T: Send + 'static>(
+    context: &'static str,
+    deadline: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> StoreResult<T> {
+    let task = tokio::spawn(work);
+    let joined = match deadline {
+        Some(deadline) => tokio::time::timeout(deadline, task)
+            .await
+            .map_err(|elapsed| StoreError::new(StoreErrorKind::Timeout, context).with_source(elapsed))?,
+        None => task.await,
+    };
+    match joined {
+        Ok(result) => result.map_err(|failure| failure.into_error(context)),
+        Err(error) => Err(StoreError::new(StoreErrorKind::Unexpected, context).with_source(error)),
+    }
+}
+
+/// Between half of and the whole of 4, 8, 16, … ms, at random, so that those who met once don't meet again.
+fn pause(attempt: u32) -> Duration {
+    let most = 4_000_u64 << attempt.min(8).saturating_sub(1);
+    let (random, _) = Uuid::new_v4().as_u64_pair();
+    Duration::from_micros(most / 2 + random % (most / 2))
+}

@@ -1,0 +1,84 @@
+//! Rows of `usage_batches`: what makes a repeated flush count once.
+
+use hm_metering::Timestamp;
+use hm_metering::usage::BatchId;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QuerySelect, Set};
+
+use crate::entity::usage_batch::{Column, Entity, Model};
+use crate::error::Failure;
+
+/// What is to be done with a batch of events.
+pub(super) enum Start {
+    /// Its events are new.
+    New {
+        /// Whether its settlements are new as well.
+        settle: bool,
+    },
+    /// It is there already, with the same events.
+    Repeated,
+}
+
+/// Notes that the settlements of a batch are being applied; false when they were before.
+pub(in crate::store) async fn begin_settlement(
+    transaction: &DatabaseTransaction,
+    id: BatchId,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    Ok(insert(transaction, row(id, 0, Vec::new(), now)).await?)
+}
+
+/// Notes that a batch is being recorded.
+pub(super) async fn begin_record(
+    transaction: &DatabaseTransaction,
+    id: BatchId,
+    created_at: Timestamp,
+    events: usize,
+    digest: &[u8],
+) -> Result<Start, Failure> {
+    let events = i32::try_from(events).map_err(|_| Failure::INVALID)?;
+    let new = row(id, events, digest.to_vec(), created_at);
+    if insert(transaction, new.clone()).await? {
+        return Ok(Start::New { settle: true });
+    }
+    let found = Entity::find_by_id((new.replica, new.epoch, new.number))
+        .lock_exclusive()
+        .one(transaction)
+        .await?
+        .ok_or(Failure::CORRUPT)?;
+    if found.digest == digest {
+        return Ok(Start::Repeated);
+    }
+    if !found.digest.is_empty() {
+        return Err(Failure::CONFLICT);
+    }
+    let mut noted = found.into_active_model();
+    noted.events = Set(events);
+    noted.digest = Set(new.digest);
+    noted.update(transaction).await?;
+    Ok(Start::New { settle: false })
+}
+
+fn row(id: BatchId, events: i32, digest: Vec<u8>, created_at: Timestamp) -> Model {
+    Model {
+        replica: id.replica.as_uuid(),
+        epoch: id.epoch.cast_signed(),
+        number: id.number.cast_signed(),
+        events,
+        digest,
+        created_at: created_at.as_micros(),
+    }
+}
+
+/// Waits for another transaction that is inserting the same row; false when the row is there.
+async fn insert(transaction: &DatabaseTransaction, row: Model) -> Result<bool, DbErr> {
+    let inserted = Entity::insert(row.into_active_model().reset_all())
+        .on_conflict(
+            OnConflict::columns([Column::Replica, Column::Epoch, Column::Number])
+                .do_nothing()
+                .to_owned(),
+        )
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(inserted == 1)
+}

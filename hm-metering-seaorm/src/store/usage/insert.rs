@@ -1,0 +1,94 @@
+//! Inserting many events at once.
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait};
+
+use crate::entity::usage_event::{Entity, Model};
+use crate::error::Failure;
+use crate::sql;
+
+/// How many columns an event has.
+const COLUMNS: usize = 18;
+
+/// Inserts all of them. An id that is there already is a conflict.
+pub(super) async fn insert(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
+    for chunk in rows.chunks(sql::rows_max(COLUMNS)) {
+        match transaction.get_database_backend() {
+            #[cfg(feature = "postgres")]
+            DbBackend::Postgres => {
+                transaction.execute_raw(arrays::statement(chunk)).await?;
+            }
+            _ => {
+                Entity::insert_many(sql::to_insert(chunk))
+                    .exec_without_returning(transaction)
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One array a column: the statement's text is the same however many rows there are, so it is prepared once, and it runs
+/// about three times as fast as rows of placeholders.
+#[cfg(feature = "postgres")]
+mod arrays {
+    use sea_orm::prelude::Uuid;
+    use sea_orm::{DbBackend, Statement, Value};
+
+    use crate::entity::usage_event::Model;
+
+    // Arrays of parameters hold no nulls here. No id is nil, so that stands for none; a text that is there has a mark
+    // in front of it, so that the empty one can stand for none.
+    const TEXT: &str = "\
+        INSERT INTO usage_events (id, account_id, user_id, key_id, operation, endpoint, method, source, status, \
+        outcome, refusal, units, meter_units, response_time_ms, response_time_us, request_id, replica, created_at) \
+        SELECT e.id, e.account_id, NULLIF(e.user_id, $19), NULLIF(e.key_id, $19), e.operation, e.endpoint, \
+        e.method, CASE WHEN e.source <> '' THEN substr(e.source, 2) END, e.status, e.outcome, \
+        CASE WHEN e.refusal <> '' THEN substr(e.refusal, 2) END, e.units, \
+        CAST(NULLIF(e.meter_units, '') AS jsonb), e.response_time_ms, e.response_time_us, e.request_id, \
+        NULLIF(e.replica, $19), e.created_at \
+        FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], \
+        $9::integer[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], \
+        $16::text[], $17::uuid[], $18::bigint[]) \
+        AS e(id, account_id, user_id, key_id, operation, endpoint, method, source, status, outcome, refusal, units, \
+        meter_units, response_time_ms, response_time_us, request_id, replica, created_at)";
+
+    pub(super) fn statement(rows: &[Model]) -> Statement {
+        let values = [
+            column(rows, |row| row.id),
+            column(rows, |row| row.account_id),
+            column(rows, |row| row.user_id.unwrap_or_default()),
+            column(rows, |row| row.key_id.unwrap_or_default()),
+            column(rows, |row| row.operation.clone()),
+            column(rows, |row| row.endpoint.clone()),
+            column(rows, |row| row.method.clone()),
+            column(rows, |row| marked(row.source.as_deref())),
+            column(rows, |row| row.status),
+            column(rows, |row| row.outcome.clone()),
+            column(rows, |row| marked(row.refusal.as_deref())),
+            column(rows, |row| row.units),
+            column(rows, |row| {
+                row.meter_units
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string)
+            }),
+            column(rows, |row| row.response_time_ms),
+            column(rows, |row| row.response_time_us),
+            column(rows, |row| row.request_id.clone()),
+            column(rows, |row| row.replica.unwrap_or_default()),
+            column(rows, |row| row.created_at),
+            Value::from(Uuid::nil()),
+        ];
+        Statement::from_sql_and_values(DbBackend::Postgres, TEXT, values)
+    }
+
+    fn column<T>(rows: &[Model], of: impl Fn(&Model) -> T) -> Value
+    where
+        Vec<T>: Into<Value>,
+    {
+        rows.iter().map(of).collect::<Vec<T>>().into()
+    }
+
+    fn marked(text: Option<&str>) -> String {
+        text.map_or_else(String::new, |text| format!("={text}"))
+    }
+}

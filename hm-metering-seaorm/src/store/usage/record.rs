@@ -1,0 +1,102 @@
+//! Transactions that change the ledger.
+
+use async_trait::async_trait;
+use hm_metering::Timestamp;
+use hm_metering::keys::KeyUse;
+use hm_metering::quota::Settlement;
+use hm_metering::usage::{Batch, BatchId, Event, Recorded};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+
+use super::batch::{self, Start};
+use super::{digest, event, insert, rollup, summary};
+use crate::entity::{usage_event, usage_rollup, usage_summary};
+use crate::error::Failure;
+use crate::sql;
+use crate::store::keys::uses::KeyUses;
+use crate::store::quota::settle;
+use crate::store::run::Work;
+
+/// One flush. Everything is worked out beforehand; the transaction only writes.
+pub(super) struct Record {
+    id: BatchId,
+    created_at: Timestamp,
+    digest: Vec<u8>,
+    events: Vec<usage_event::Model>,
+    rollups: Vec<usage_rollup::Model>,
+    settlements: Vec<Settlement>,
+    summaries: Vec<usage_summary::Model>,
+    uses: KeyUses,
+}
+
+impl Record {
+    pub(super) fn new(batch: &Batch) -> Self {
+        let row = |event| event::to_row(event, batch.id.replica);
+        Self {
+            id: batch.id,
+            created_at: batch.created_at,
+            digest: digest::of(&batch.events),
+            events: batch.events.iter().map(row).collect(),
+            rollups: rollup::of(&batch.events),
+            settlements: batch.settlements.clone(),
+            summaries: summary::of(&batch.settlements, &batch.events, batch.created_at),
+            uses: KeyUses::new(batch.events.iter().filter_map(key_use)),
+        }
+    }
+}
+
+#[async_trait]
+impl Work for Record {
+    type Answer = Recorded;
+
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<Recorded, Failure> {
+        let (id, now) = (self.id, self.created_at);
+        match batch::begin_record(transaction, id, now, self.events.len(), &self.digest).await? {
+            Start::Repeated => Ok(Recorded::Repeated),
+            Start::New { settle } => {
+                insert::insert(transaction, &self.events).await?;
+                if settle {
+                    settle::apply(transaction, id.holder(), &self.settlements, now).await?;
+                    summary::add(transaction, &self.summaries).await?;
+                }
+                rollup::add(transaction, &self.rollups).await?;
+                self.uses.run(transaction).await?;
+                Ok(Recorded::New)
+            }
+        }
+    }
+}
+
+fn key_use(event: &Event) -> Option<KeyUse> {
+    let key = event.key.filter(|_| event.outcome.reached_handler())?;
+    Some(KeyUse {
+        key,
+        count: 1,
+        last_used_at: event.at,
+    })
+}
+
+pub(super) struct Prune {
+    pub(super) before: Timestamp,
+    pub(super) limit: usize,
+}
+
+#[async_trait]
+impl Work for Prune {
+    type Answer = u64;
+
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {
+        let backend = transaction.get_database_backend();
+        let text = format!(
+            "DELETE FROM usage_events WHERE id IN \
+             (SELECT id FROM usage_events WHERE created_at < {} ORDER BY created_at, id LIMIT {})",
+            sql::parameter(backend, 1),
+            sql::parameter(backend, 2),
+        );
+        let values: [Value; 2] = [
+            self.before.as_micros().into(),
+            i64::try_from(self.limit).unwrap_or(i64::MAX).into(),
+        ];
+        let statement = Statement::from_sql_and_values(backend, text, values);
+        Ok(transaction.execute_raw(statement).await?.rows_affected())
+    }
+}

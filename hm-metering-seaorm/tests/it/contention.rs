@@ -1,0 +1,113 @@
+//! Many at once, on one counter.
+
+use std::sync::Arc;
+
+use hm_metering::quota::Release;
+use hm_metering::{QuotaStore, Units};
+use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::testing::TestDatabase;
+use tokio::sync::Barrier;
+
+use crate::fixtures::{account, ask, counter, holder, store};
+
+/// Each task leases until nothing is left, giving a unit back now and then; answers what all of them kept.
+async fn lease_until_empty(stores: &[SeaOrmStore], tasks: usize, limit: u32) -> (u64, u64) {
+    let key = counter(account(&stores[0]).await);
+    let start = Arc::new(Barrier::new(tasks));
+    let running: Vec<_> = (0..tasks)
+        .map(|task| {
+            let (store, key, start) = (
+                stores[task % stores.len()].clone(),
+                key.clone(),
+                Arc::clone(&start),
+            );
+            tokio::spawn(async move {
+                start.wait().await;
+                let (holder, mut kept, mut operation) = (holder(), 0, 0);
+                loop {
+                    operation += 1;
+                    let want = 1 + (task as u32 + operation as u32) % 7;
+                    let grant = store
+                        .lease(&ask(holder, operation, &key, limit, want))
+                        .await
+                        .unwrap();
+                    if grant.granted.is_zero() {
+                        return kept;
+                    }
+                    assert!(grant.balance.used.plus(grant.balance.leased) <= Units::from(limit));
+                    kept += grant.granted.get();
+                    if operation == 1 {
+                        operation += 1;
+                        let release = Release {
+                            holder,
+                            operation,
+                            key: key.clone(),
+                            token: grant.token,
+                            units: Units::ONE,
+                            now: crate::fixtures::NOW,
+                        };
+                        store.release(&release).await.unwrap();
+                        kept -= 1;
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut kept = 0;
+    for task in running {
+        kept += task.await.unwrap();
+    }
+    let balance = stores[0].balances(&[key]).await.unwrap()[0];
+    assert_eq!(balance.used, Units::ZERO);
+    (kept, balance.leased.get())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_tasks_are_granted_exactly_the_limit() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        assert_eq!(lease_until_empty(&[store], 64, 1_000).await, (1_000, 1_000));
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_with_pools_of_their_own_are_granted_exactly_the_limit() {
+    for database in TestDatabase::every().await.unwrap() {
+        let stores = [store(&database).await, store(&database).await];
+        assert_eq!(lease_until_empty(&stores, 16, 300).await, (300, 300));
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_go_away_leave_no_connection_behind() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let key = counter(account(&store).await);
+        for _ in 0..300 {
+            let leasing = {
+                let (store, key) = (store.clone(), key.clone());
+                tokio::spawn(async move { store.lease(&ask(holder(), 1, &key, 1_000, 1)).await })
+            };
+            tokio::task::yield_now().await;
+            leasing.abort();
+        }
+        // Whatever the dropped calls came to, the rest is still there for others, to the last unit.
+        let (holder, mut operation, mut granted) = (holder(), 0, 0);
+        loop {
+            operation += 1;
+            let grant = store
+                .lease(&ask(holder, operation, &key, 1_000, 100))
+                .await
+                .unwrap();
+            granted += grant.granted.get();
+            let left = 1_000 - grant.balance.leased.get();
+            if grant.granted.is_zero() && left == 0 {
+                break;
+            }
+        }
+        assert!((700..=1_000).contains(&granted), "{granted}");
+        database.close().await.unwrap();
+    }
+}

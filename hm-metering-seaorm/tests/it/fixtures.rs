@@ -1,0 +1,143 @@
+//! Small values to test with.
+
+use hm_metering::key::KeyDigest;
+use hm_metering::keys::NewKey;
+use hm_metering::period::Period;
+use hm_metering::quota::{FencingToken, Holder, LeaseAsk, QuotaKey, Settlement};
+use hm_metering::usage::{Batch, BatchId, Event, Outcome};
+use hm_metering::{
+    AccountId, EventId, KeyEnv, KeyId, MeterName, OperationName, PlanId, ReplicaId, Timestamp, Units, UserId,
+};
+use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::entity::account;
+use hm_metering_seaorm::sea_orm::{ActiveModelTrait, IntoActiveModel};
+use hm_metering_seaorm::testing::TestDatabase;
+use uuid::Uuid;
+
+/// 2026-11-22T06:00:00Z
+pub const NOW: Timestamp = Timestamp::from_micros(1_795_327_200_000_000);
+
+pub fn later(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(NOW.as_micros() + seconds * 1_000_000)
+}
+
+/// A store of its own pools on the database.
+pub async fn store(database: &TestDatabase) -> SeaOrmStore {
+    SeaOrmStore::connect(database.url()).await.unwrap()
+}
+
+pub async fn account(store: &SeaOrmStore) -> AccountId {
+    let id = Uuid::new_v4();
+    let row = account::Model {
+        id,
+        name: "Ada".into(),
+        tier: "free".into(),
+        tier_version: 0,
+        created_at: NOW.as_micros(),
+        updated_at: NOW.as_micros(),
+        closed_at: None,
+    };
+    row.into_active_model()
+        .reset_all()
+        .insert(store.connection())
+        .await
+        .unwrap();
+    AccountId::from_uuid(id)
+}
+
+pub fn new_key(account: AccountId) -> NewKey {
+    let id = Uuid::new_v4();
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(id.as_bytes());
+    NewKey {
+        id: KeyId::from_uuid(id),
+        account,
+        user: UserId::from_uuid(Uuid::new_v4()),
+        digest: KeyDigest::from_bytes(digest),
+        pepper: u16::MAX,
+        name: "build server".into(),
+        prefix: "hm_live_abcd".into(),
+        last4: "wxyz".into(),
+        env: KeyEnv::Live,
+        scopes: vec!["data:read".into()],
+        not_before: None,
+        expires_at: None,
+        metadata: [("team".to_owned(), "ü".to_owned())].into(),
+        created_at: NOW,
+    }
+}
+
+pub fn holder() -> Holder {
+    Holder {
+        replica: ReplicaId::from_uuid(Uuid::new_v4()),
+        epoch: u64::MAX,
+    }
+}
+
+pub fn counter(account: AccountId) -> QuotaKey {
+    let start = Timestamp::from_micros(NOW.as_micros() - 86_400_000_000);
+    QuotaKey {
+        account,
+        meter: MeterName::REQUESTS,
+        period: Period {
+            start,
+            end: later(86_400),
+        },
+    }
+}
+
+pub fn ask(holder: Holder, operation: u64, key: &QuotaKey, limit: u32, want: u32) -> LeaseAsk {
+    LeaseAsk {
+        holder,
+        operation,
+        key: key.clone(),
+        limit: Units::from(limit),
+        want: Units::from(want),
+        now: NOW,
+        until: later(60),
+    }
+}
+
+pub fn event(account: AccountId, key: Option<KeyId>) -> Event {
+    Event {
+        id: EventId::from_uuid(Uuid::new_v4()),
+        at: NOW,
+        account,
+        user: key.map(|_| UserId::from_uuid(Uuid::new_v4())),
+        key,
+        operation: OperationName::from_static("data.query"),
+        endpoint: "/api/v1/data".into(),
+        method: "GET".into(),
+        source: Some("wiki".into()),
+        status: 200,
+        outcome: Outcome::Completed,
+        refusal: None,
+        units: vec![(MeterName::REQUESTS, Units::ONE)],
+        response_time_us: 1_500,
+        request_id: "r".into(),
+    }
+}
+
+pub fn settlement(key: &QuotaKey, lease: Option<FencingToken>, units: u32) -> Settlement {
+    Settlement {
+        key: key.clone(),
+        plan: PlanId::from_static("free"),
+        limit: Some(Units::new(1_000)),
+        lease,
+        units: Units::from(units),
+    }
+}
+
+pub fn batch(holder: Holder, number: u64, events: Vec<Event>, settlements: Vec<Settlement>) -> Batch {
+    let id = BatchId {
+        replica: holder.replica,
+        epoch: holder.epoch,
+        number,
+    };
+    Batch {
+        id,
+        created_at: NOW,
+        events,
+        settlements,
+    }
+}
