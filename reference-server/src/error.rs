@@ -9,7 +9,7 @@ use salvo::oapi::{self, EndpointOutRegister, ToSchema};
 use salvo::{Depot, Request, Response, Writer, async_trait};
 use serde::Serialize;
 
-use crate::middleware::request_id::RequestId;
+use crate::middleware::request_id::request_id;
 use crate::telemetry;
 
 /// The media type of problem documents.
@@ -176,6 +176,13 @@ impl AppError {
         }
     }
 
+    /// Says more exactly what happened.
+    #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
+    }
+
     /// Keeps what is behind the error for the log.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -196,7 +203,7 @@ impl AppError {
     }
 
     /// Puts the problem document into the response, and the cause into the log if it is ours.
-    pub fn render(self, request_id: Option<&RequestId>, res: &mut Response) {
+    pub fn render(self, request_id: &str, res: &mut Response) {
         if self.status.is_server_error() {
             self.log(request_id);
         }
@@ -212,7 +219,7 @@ impl AppError {
             status: self.status.as_u16(),
             detail: self.detail,
             code: self.code.to_owned(),
-            request_id: request_id.map(|id| id.as_str().to_owned()),
+            request_id: Some(request_id.to_owned()).filter(|id| !id.is_empty()),
             errors: self.fields,
         };
         set(res, CONTENT_TYPE, PROBLEM_JSON);
@@ -221,8 +228,7 @@ impl AppError {
         res.replace_body(ResBody::Once(body.into()));
     }
 
-    fn log(&self, request_id: Option<&RequestId>) {
-        let request_id = request_id.map_or("", RequestId::as_str);
+    fn log(&self, request_id: &str) {
         let cause = self
             .source
             .as_deref()
@@ -260,7 +266,7 @@ fn whole_seconds(span: Duration) -> u64 {
 #[async_trait]
 impl Writer for AppError {
     async fn write(self, req: &mut Request, _depot: &mut Depot, res: &mut Response) {
-        self.render(req.extensions().get::<RequestId>(), res);
+        self.render(request_id(req), res);
     }
 }
 
@@ -287,7 +293,7 @@ mod tests {
     fn the_cause_never_reaches_the_sender() {
         let error = AppError::internal(std::io::Error::other("password=hunter2"));
         let mut res = Response::new();
-        error.render(None, &mut res);
+        error.render("", &mut res);
         let ResBody::Once(body) = res.take_body() else {
             panic!("a body")
         };

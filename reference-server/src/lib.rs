@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod database;
 pub mod domain;
@@ -54,7 +55,7 @@ pub enum ServiceError {
 ///
 /// The OpenAPI document can't be written, or the system has no random numbers.
 pub fn build_service(app: App) -> Result<Service, ServiceError> {
-    let routes = router::described();
+    let routes = router::described(&app);
     let document = api::docs::document(&routes)?;
     let router = Router::new().push(routes).push(router::documentation(document));
     let ids = IdSource::from_os().map_err(ServiceError::Random)?;

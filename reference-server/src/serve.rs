@@ -8,7 +8,7 @@ use salvo::fuse::FuseConfig;
 use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
 
-use crate::app::App;
+use crate::app::{App, ShutdownError};
 use crate::build_service;
 
 /// Why the server stopped otherwise than by a signal.
@@ -31,9 +31,9 @@ pub enum ServeError {
     /// Accepting connections failed.
     #[error("cannot accept connections")]
     Accept(#[source] std::io::Error),
-    /// The last writes failed.
-    #[error("cannot close the database")]
-    Close(#[source] sea_orm::DbErr),
+    /// Something was left unfinished.
+    #[error("cannot stop cleanly")]
+    Stop(#[from] ShutdownError),
 }
 
 /// Slow senders are cut off after this much silence within a request.
@@ -63,7 +63,7 @@ pub async fn serve(app: App) -> Result<(), ServeError> {
     tracing::info!(http.listen = %address, "ready at http://{address}/docs");
     server.try_serve(service).await.map_err(ServeError::Accept)?;
     tracing::info!("no requests are left");
-    app.shutdown().await.map_err(ServeError::Close)?;
+    app.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
 }

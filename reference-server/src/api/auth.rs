@@ -118,7 +118,7 @@ pub async fn login(app: App, client: Client, body: JsonBody<LoginBody>) -> Resul
     let LoginBody { email, password } = body.0;
     // Whatever is no address belongs to nobody, and is answered like an address that belongs to nobody.
     let email = Email::parse(&email).map_or_else(|_| String::new(), |email| email.as_str().to_owned());
-    let address = client.address;
+    let address = client.network;
     let (origin, at) = origin(&app, client);
     app.attempts().begin(&email, address, at).map_err(|wait| {
         AppError::too_many(

@@ -25,6 +25,8 @@ impl From<DomainError> for AppError {
             ),
             DomainError::SessionOver => invalid_token(),
             DomainError::NotFound => Self::not_found("There is no such thing here."),
+            DomainError::InvalidCursor => Self::invalid_field("cursor", "is not a cursor of this list"),
+            DomainError::KeyRevoked => Self::conflict("key_revoked", "The key is revoked, which is final."),
             DomainError::TooMany => {
                 Self::conflict("limit_reached", "There are as many of them as there may be.")
             }

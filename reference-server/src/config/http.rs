@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hm_metering::TrustedProxies;
 use ipnet::IpNet;
 
 use super::reader::Reader;
@@ -21,7 +22,7 @@ pub struct HttpConfig {
     /// How long requests in flight may take after a stop signal.
     pub shutdown_grace: Duration,
     /// Networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     /// Origins whose pages may call the API; `*` for any.
     pub allowed_origins: Vec<String>,
 }
@@ -40,9 +41,11 @@ impl HttpConfig {
             request_timeout: reader.millis("http.request_timeout_ms", 100..=600_000),
             max_connections: reader.size("http.max_connections", 1..=1_000_000),
             shutdown_grace: reader.millis("http.shutdown_grace_ms", 0..=600_000),
-            trusted_proxies: reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8", |text| {
-                network(text)
-            }),
+            trusted_proxies: TrustedProxies::new(reader.list(
+                "http.trusted_proxies",
+                "a network such as 10.0.0.0/8",
+                |text| network(text),
+            )),
             allowed_origins: reader.list(
                 "http.allowed_origins",
                 "an origin such as https://example.com",

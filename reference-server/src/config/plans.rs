@@ -1,6 +1,11 @@
 //! Plans that accounts can be on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hm_metering::period::PeriodRule;
+use hm_metering::plan::{Quota, RateLimit};
+use hm_metering::{MeterName, Plan, PlanId, Plans, PlansError, Units};
 
 use super::reader::Reader;
 
@@ -19,19 +24,39 @@ pub struct PlanConfig {
     pub requests_per_second: Option<u64>,
 }
 
+impl PlanConfig {
+    fn to_plan(self, id: PlanId) -> Plan {
+        let second = self.requests_per_second.map(|limit| {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            RateLimit {
+                name: "second".to_owned(),
+                limit,
+                per: Duration::from_secs(1),
+                burst: limit,
+            }
+        });
+        let month = Quota {
+            meter: MeterName::REQUESTS,
+            limit: self.requests_per_month.map(Units::new),
+            period: PeriodRule::AnchoredMonth,
+        };
+        Plan {
+            id,
+            rates: second.into_iter().collect(),
+            quotas: vec![month],
+        }
+    }
+}
+
 impl PlansConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut plans = BTreeMap::new();
         for name in reader.tables("plans") {
             let path = format!("plans.{name}");
-            let fits = name.len() <= 32
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-            if !fits {
+            if PlanId::parse(&name).is_err() {
                 reader.mistake(
                     &path,
-                    "a plan is named by at most 32 lower-case letters, digits and underscores",
+                    "the name of a plan has 1 to 64 of a-z, 0-9, `.`, `_` and `-`",
                 );
             }
             let plan = PlanConfig {
@@ -50,8 +75,17 @@ impl PlansConfig {
         self.plans.get(name).copied()
     }
 
-    /// All plans by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, PlanConfig)> {
-        self.plans.iter().map(|(name, plan)| (name.as_str(), *plan))
+    /// The plans as the engine wants them.
+    ///
+    /// # Errors
+    ///
+    /// The engine's objections, all of them.
+    pub fn to_plans(&self) -> Result<Plans, PlansError> {
+        // A name that is none was reported when the settings were read.
+        Plans::new(
+            self.plans
+                .iter()
+                .filter_map(|(name, plan)| Some(plan.to_plan(PlanId::parse(name).ok()?))),
+        )
     }
 }

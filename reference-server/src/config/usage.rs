@@ -9,12 +9,15 @@ use super::reader::Reader;
 pub struct UsageConfig {
     /// How often finished requests are written to the database.
     pub flush_interval: Duration,
+    /// How long the last writes may take when the server stops.
+    pub shutdown: Duration,
 }
 
 impl UsageConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
             flush_interval: reader.millis("usage.flush_interval_ms", 10..=60_000),
+            shutdown: reader.millis("usage.shutdown_ms", 100..=600_000),
         }
     }
 }

@@ -23,6 +23,12 @@ pub enum DomainError {
     /// There is no such thing, or it belongs to somebody else.
     #[error("not found")]
     NotFound,
+    /// The cursor does not belong to this list.
+    #[error("the cursor is not one of ours")]
+    InvalidCursor,
+    /// The key was revoked, which is final.
+    #[error("the key is revoked")]
+    KeyRevoked,
     /// The account has as many as it may have.
     #[error("there are too many of them")]
     TooMany,

@@ -249,7 +249,7 @@ mod tests {
         let error = parse::<Sample>(body.as_bytes()).unwrap_err();
         let mut res = Response::new();
         let (status, code) = (error.status().as_u16(), error.code());
-        error.render(None, &mut res);
+        error.render("", &mut res);
         let salvo::http::ResBody::Once(body) = res.take_body() else {
             panic!("a body")
         };

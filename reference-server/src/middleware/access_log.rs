@@ -9,7 +9,7 @@ use salvo::http::StatusCode;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use tracing::Instrument;
 
-use crate::middleware::request_id::RequestId;
+use crate::middleware::request_id::request_id;
 
 /// Logs method, route, status, duration and name of each request: no query, no header, no body.
 pub struct AccessLog(Arc<dyn Clock>);
@@ -31,8 +31,7 @@ impl fmt::Debug for AccessLog {
 #[async_trait]
 impl Handler for AccessLog {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let id = req.extensions().get::<RequestId>().cloned();
-        let id = id.as_ref().map_or("", RequestId::as_str);
+        let id = request_id(req).to_owned();
         let span = tracing::info_span!("request", request.id = id);
         let began = self.0.monotonic();
         ctrl.call_next(req, depot, res).instrument(span).await;

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
 use crate::error::AppError;
-use crate::middleware::request_id::RequestId;
+use crate::middleware::request_id::request_id;
 
 /// Answers 500 when a handler panics.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl Handler for CatchPanics {
             .await;
         if let Err(panic) = handled {
             ctrl.skip_rest();
-            AppError::internal(message(panic.as_ref())).render(req.extensions().get::<RequestId>(), res);
+            AppError::internal(message(panic.as_ref())).render(request_id(req), res);
         }
     }
 }

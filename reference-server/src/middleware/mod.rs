@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod catch_panic;
 pub mod cors;
+pub mod demo;
 pub mod not_served;
 pub mod request_id;
 pub mod security_headers;

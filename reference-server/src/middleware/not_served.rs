@@ -4,7 +4,7 @@ use salvo::http::{Method, StatusCode};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
 use crate::error::AppError;
-use crate::middleware::request_id::RequestId;
+use crate::middleware::request_id::request_id;
 
 /// Renders a status without a body: unknown path, wrong method, and whatever else the framework refuses.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ impl Handler for RenderRefusals {
         ctrl.skip_rest();
         let status = res.status_code.unwrap_or(StatusCode::NOT_FOUND);
         let error = problem(status, req.method(), req.uri().path());
-        error.render(req.extensions().get::<RequestId>(), res);
+        error.render(request_id(req), res);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hm_metering::Clock;
 use hm_metering::id::IdSource;
+use hm_metering::{Clock, RequestId};
 use salvo::http::header::{HeaderName, HeaderValue};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use uuid::Uuid;
@@ -13,22 +13,17 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// The name of a request: the sender's, if it is sensible, otherwise a new UUIDv7.
-#[derive(Clone, Debug)]
-pub struct RequestId(Arc<str>);
+fn name(given: Option<&HeaderValue>, new: impl FnOnce() -> Uuid) -> RequestId {
+    let given = given
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_sensible(id));
+    RequestId(given.map_or_else(|| new().to_string(), str::to_owned))
+}
 
-impl RequestId {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn of(given: Option<&HeaderValue>, new: impl FnOnce() -> Uuid) -> Self {
-        let given = given
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| is_sensible(id));
-        Self(given.map_or_else(|| new().to_string().into(), Into::into))
-    }
+/// The name that a request was given, or nothing before it got one.
+#[must_use]
+pub fn request_id(req: &Request) -> &str {
+    req.extensions().get::<RequestId>().map_or("", |RequestId(id)| id)
 }
 
 fn is_sensible(id: &str) -> bool {
@@ -58,10 +53,10 @@ impl fmt::Debug for NameRequests {
 #[async_trait]
 impl Handler for NameRequests {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let id = RequestId::of(req.headers().get(HEADER), || self.ids.next(self.clock.now()));
+        let id = name(req.headers().get(HEADER), || self.ids.next(self.clock.now()));
         req.extensions_mut().insert(id.clone());
         ctrl.call_next(req, depot, res).await;
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(value) = HeaderValue::from_str(&id.0) {
             res.headers_mut().insert(HEADER, value);
         }
     }
@@ -73,8 +68,8 @@ mod tests {
 
     #[test]
     fn a_sensible_name_is_kept_and_others_are_replaced() {
-        let kept = RequestId::of(Some(&HeaderValue::from_static("abc-123")), Uuid::nil);
-        assert_eq!(kept.as_str(), "abc-123");
+        let kept = name(Some(&HeaderValue::from_static("abc-123")), Uuid::nil);
+        assert_eq!(kept.0, "abc-123");
         let long = HeaderValue::from_str(&"x".repeat(129)).unwrap();
         for wrong in [
             None,
@@ -82,7 +77,7 @@ mod tests {
             Some(&HeaderValue::from_static("a b")),
             Some(&long),
         ] {
-            assert_eq!(RequestId::of(wrong, Uuid::nil).as_str(), Uuid::nil().to_string());
+            assert_eq!(name(wrong, Uuid::nil).0, Uuid::nil().to_string());
         }
     }
 }

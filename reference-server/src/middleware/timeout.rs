@@ -6,7 +6,7 @@ use salvo::http::StatusCode;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
 use crate::error::AppError;
-use crate::middleware::request_id::RequestId;
+use crate::middleware::request_id::request_id;
 
 /// Answers 503 when nothing has answered in time.
 ///
@@ -27,7 +27,7 @@ impl Handler for TimeLimit {
                 "timeout",
                 "The request took too long.",
             )
-            .render(req.extensions().get::<RequestId>(), res);
+            .render(request_id(req), res);
         }
     }
 }

@@ -126,6 +126,15 @@ async fn the_openapi_document_describes_every_route() {
         ("/api/v1/auth/logout-all", "post"),
         ("/api/v1/me", "get"),
         ("/api/v1/me", "patch"),
+        ("/api/v1/keys", "get"),
+        ("/api/v1/keys", "post"),
+        ("/api/v1/keys/{key_id}", "get"),
+        ("/api/v1/keys/{key_id}", "patch"),
+        ("/api/v1/keys/{key_id}", "delete"),
+        ("/api/v1/keys/{key_id}/rotate", "post"),
+        ("/api/v1/usage", "get"),
+        ("/api/v1/data", "get"),
+        ("/api/v1/data", "post"),
     ];
     for (path, method) in expected {
         assert!(

@@ -86,3 +86,20 @@ async fn the_client_behind_a_trusted_proxy_is_who_is_limited() {
         .await
         .problem(401, "invalid_credentials");
 }
+
+#[tokio::test]
+async fn one_client_can_not_knock_on_the_door_all_day() {
+    let server = Server::with("[auth.login]\nburst_per_minute = 3").await;
+    for number in 0..3 {
+        let email = format!("{number}@example.org");
+        guess(&server, &email, "203.0.113.1")
+            .await
+            .problem(401, "invalid_credentials");
+    }
+    let refused = guess(&server, "3@example.org", "203.0.113.1").await;
+    refused.problem(429, "rate_limited");
+    assert!(!refused.header("retry-after").is_empty());
+    guess(&server, "3@example.org", "203.0.113.2")
+        .await
+        .problem(401, "invalid_credentials");
+}

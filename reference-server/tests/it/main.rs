@@ -10,11 +10,14 @@
 )]
 
 mod bad_input;
+mod data;
 mod framework;
 mod guessing;
 mod harness;
+mod keys;
 mod logs;
 mod me;
 mod migrations;
 mod sessions;
 mod sign_in;
+mod usage;
