@@ -18,6 +18,8 @@ pub mod quota;
 pub mod rate;
 pub mod refusal;
 mod shared;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod units;
 pub mod usage;
