@@ -28,12 +28,8 @@ pub struct Model {
     pub settled: i64,
     /// The number of the last operation applied: a repeat gets the same answer.
     pub last_op: i64,
-    /// What the last operation granted; below zero what it gave back.
-    pub last_grant: i64,
-    /// What the counter had settled after the last operation.
-    pub last_used: i64,
-    /// What was leased from the counter after the last operation.
-    pub last_leased: i64,
+    /// What the last operation granted; none when it gave units back.
+    pub last_grant: Option<i64>,
     /// Until when the holder means to spend it.
     pub expires_at: i64,
     /// `open` or `closed`.

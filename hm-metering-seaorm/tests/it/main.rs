@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod conformance;
 mod contention;
 mod faults;
 mod fixtures;

@@ -84,12 +84,12 @@ impl Work for Rotate {
     type Answer = Option<KeyRecord>;
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<Option<KeyRecord>, Failure> {
-        if self.replacement.account != self.account {
-            return Err(Failure::INVALID);
-        }
         let Some(mut old) = lock(transaction, self.account, self.key).await? else {
             return Ok(None);
         };
+        if self.replacement.account != self.account {
+            return Err(Failure::INVALID);
+        }
         if old.revoked_at.is_some() {
             return Err(Failure::CONFLICT);
         }

@@ -60,17 +60,9 @@ pub(super) async fn since(
     limit: usize,
 ) -> Result<ChangePage, Failure> {
     let Some(cursor) = cursor else {
-        let last = Entity::find()
-            .select_only()
-            .column(Column::Seq)
-            .order_by_desc(Column::Seq)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(db)
-            .await?;
         return Ok(ChangePage {
             changes: Vec::new(),
-            cursor: ChangeCursor(last.unwrap_or(0).cast_unsigned()),
+            cursor: ChangeCursor(last(db).await?.cast_unsigned()),
             more: false,
         });
     };
@@ -82,6 +74,10 @@ pub(super) async fn since(
         .limit(limit as u64 + 1)
         .all(db)
         .await?;
+    // A cursor from the future is one from before a backup was restored: what it has seen is no longer there.
+    if rows.is_empty() && after > last(db).await? {
+        return Err(Failure::INVALID);
+    }
     let more = rows.len() > limit;
     rows.truncate(limit);
     let cursor = rows
@@ -93,6 +89,19 @@ pub(super) async fn since(
         cursor,
         more,
     })
+}
+
+/// The number of the last change; zero before the first.
+async fn last(db: &DatabaseConnection) -> Result<i64, DbErr> {
+    let last = Entity::find()
+        .select_only()
+        .column(Column::Seq)
+        .order_by_desc(Column::Seq)
+        .limit(1)
+        .into_tuple::<i64>()
+        .one(db)
+        .await?;
+    Ok(last.unwrap_or(0))
 }
 
 fn subject(row: &Model) -> ChangeSubject {

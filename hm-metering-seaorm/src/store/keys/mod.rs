@@ -125,8 +125,11 @@ impl KeyStore for SeaOrmStore {
     }
 
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
-        self.transact("count uses of keys", KeyUses::new(uses.iter().copied()))
-            .await
+        self.transact(
+            "count uses of keys",
+            KeyUses::new(uses.iter().map(|used| (None, *used))),
+        )
+        .await
     }
 
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {

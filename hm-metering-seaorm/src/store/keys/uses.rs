@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use hm_metering::AccountId;
 use hm_metering::keys::KeyUse;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder,
@@ -14,15 +15,16 @@ use crate::error::Failure;
 use crate::sql;
 use crate::store::run::Work;
 
-/// How often each key was used, and when last.
+/// How often each key was used, and when last; where an account is named, only if the key is the account's.
 #[derive(Default)]
-pub(in crate::store) struct KeyUses(BTreeMap<Uuid, (i64, i64)>);
+pub(in crate::store) struct KeyUses(BTreeMap<(Uuid, Option<Uuid>), (i64, i64)>);
 
 impl KeyUses {
-    pub(in crate::store) fn new(uses: impl IntoIterator<Item = KeyUse>) -> Self {
+    pub(in crate::store) fn new(uses: impl IntoIterator<Item = (Option<AccountId>, KeyUse)>) -> Self {
         let mut sums = BTreeMap::new();
-        for used in uses {
-            let (count, last) = sums.entry(used.key.as_uuid()).or_insert((0_i64, i64::MIN));
+        for (account, used) in uses {
+            let whose = (used.key.as_uuid(), account.map(|account| account.as_uuid()));
+            let (count, last) = sums.entry(whose).or_insert((0_i64, i64::MIN));
             *count = count.saturating_add(i64::try_from(used.count).unwrap_or(i64::MAX));
             *last = (*last).max(used.last_used_at.as_micros());
         }
@@ -35,12 +37,12 @@ impl Work for KeyUses {
     type Answer = ();
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
-        let uses: Vec<_> = self
+        let uses: Vec<Use> = self
             .0
             .iter()
-            .map(|(id, (count, last))| (*id, *count, *last))
+            .map(|((id, account), (count, last))| (*id, *account, *count, *last))
             .collect();
-        for chunk in uses.chunks(sql::rows_max(3)) {
+        for chunk in uses.chunks(sql::rows_max(4)) {
             if transaction.get_database_backend() == DbBackend::Postgres {
                 // Takes the row locks in the order of ids, so that two of these can't wait for each other.
                 api_key::Entity::find()
@@ -61,30 +63,34 @@ impl Work for KeyUses {
     }
 }
 
-fn add(backend: DbBackend, uses: &[(Uuid, i64, i64)]) -> Statement {
-    let mut values: Vec<Value> = Vec::with_capacity(uses.len() * 3);
-    let mut rows = String::new();
-    for (id, count, last) in uses {
-        if !rows.is_empty() {
-            rows.push_str(", ");
-        }
-        let first = values.len() + 1;
-        rows.push_str(&format!(
-            "({}, CAST({} AS BIGINT), CAST({} AS BIGINT))",
-            sql::parameter(backend, first),
-            sql::parameter(backend, first + 1),
-            sql::parameter(backend, first + 2),
-        ));
-        values.extend([Value::from(*id), Value::from(*count), Value::from(*last)]);
+type Use = (Uuid, Option<Uuid>, i64, i64);
+
+fn add(backend: DbBackend, uses: &[Use]) -> Statement {
+    let mut values: Vec<Value> = Vec::with_capacity(uses.len() * 4);
+    let mut rows = Vec::with_capacity(uses.len());
+    for (id, account, count, last) in uses {
+        let fields = [
+            Value::from(*id),
+            Value::from(*account),
+            Value::from(*count),
+            Value::from(*last),
+        ];
+        let parameters = fields.map(|field| {
+            values.push(field);
+            sql::parameter(backend, values.len())
+        });
+        rows.push(format!("({})", parameters.join(", ")));
     }
     let text = format!(
         "UPDATE api_keys SET \
-         usage_count = api_keys.usage_count + {least}(used.column2, {max} - api_keys.usage_count), \
-         last_used_at = {greatest}(COALESCE(api_keys.last_used_at, used.column3), used.column3) \
-         FROM (VALUES {rows}) AS used WHERE api_keys.id = used.column1",
+         usage_count = api_keys.usage_count + {least}(used.column3, {max} - api_keys.usage_count), \
+         last_used_at = {greatest}(COALESCE(api_keys.last_used_at, used.column4), used.column4) \
+         FROM (VALUES {rows}) AS used \
+         WHERE api_keys.id = used.column1 AND COALESCE(used.column2, api_keys.account_id) = api_keys.account_id",
         least = sql::least(backend),
         greatest = sql::greatest(backend),
         max = i64::MAX,
+        rows = rows.join(", "),
     );
     Statement::from_sql_and_values(backend, text, values)
 }

@@ -1,12 +1,15 @@
 //! Taking units.
 
+use std::cmp::Ordering;
+
 use async_trait::async_trait;
-use hm_metering::quota::{Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey};
-use hm_metering::{StoreErrorKind, Units};
+use hm_metering::Units;
+use hm_metering::quota::{FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use super::counter;
+use crate::entity::quota_counter;
 use crate::entity::quota_lease::{Column, Entity, Model};
 use crate::error::Failure;
 use crate::sql;
@@ -28,14 +31,11 @@ impl Work for Lease {
         let mut counter = counter::lock_one(transaction, fresh).await?;
         let found = find(transaction, ask.holder, &ask.key).await?;
         if let Some(lease) = &found
-            && let Some(answer) = repeated(lease, operation)?
+            && is_repeated(lease, operation)?
         {
             // What gave units back before can't have been a lease.
-            return if lease.last_grant < 0 {
-                Err(Failure::CONFLICT)
-            } else {
-                Ok(answer)
-            };
+            let granted = lease.last_grant.ok_or(Failure::CONFLICT)?;
+            return Ok(grant(Units::from_i64(granted), lease, &counter));
         }
 
         let balance = counter::balance(&counter);
@@ -56,10 +56,8 @@ impl Work for Lease {
         lease.expires_at = lease.expires_at.max(ask.until.as_micros());
         lease.updated_at = ask.now.as_micros();
         lease.last_op = operation;
-        lease.last_grant = granted.as_i64();
-        lease.last_used = counter.used;
-        lease.last_leased = counter.leased;
-        let answer = answer(&lease);
+        lease.last_grant = Some(granted.as_i64());
+        let answer = grant(granted, &lease, &counter);
         counter::save(transaction, [counter]).await?;
         save(transaction, [lease]).await?;
         Ok(answer)
@@ -68,26 +66,26 @@ impl Work for Lease {
 
 /// The number of an operation as its column holds it.
 pub(super) fn number(operation: u64) -> Result<i64, Failure> {
-    i64::try_from(operation).map_err(|_| Failure::Refused(StoreErrorKind::Invalid))
-}
-
-/// The first answer, when `operation` is the holder's last one; nothing when it is new.
-pub(super) fn repeated(lease: &Model, operation: i64) -> Result<Option<LeaseGrant>, Failure> {
-    match operation.cmp(&lease.last_op) {
-        std::cmp::Ordering::Less => Err(Failure::CONFLICT),
-        std::cmp::Ordering::Equal => Ok(Some(answer(lease))),
-        std::cmp::Ordering::Greater => Ok(None),
+    match i64::try_from(operation) {
+        Ok(number) if number > 0 => Ok(number),
+        Ok(_) | Err(_) => Err(Failure::INVALID),
     }
 }
 
-fn answer(lease: &Model) -> LeaseGrant {
+/// Whether `operation` is the holder's last one, not a new one.
+pub(super) fn is_repeated(lease: &Model, operation: i64) -> Result<bool, Failure> {
+    match operation.cmp(&lease.last_op) {
+        Ordering::Less => Err(Failure::CONFLICT),
+        Ordering::Equal => Ok(true),
+        Ordering::Greater => Ok(false),
+    }
+}
+
+fn grant(granted: Units, lease: &Model, counter: &quota_counter::Model) -> LeaseGrant {
     LeaseGrant {
-        granted: Units::from_i64(lease.last_grant),
+        granted,
         token: FencingToken(lease.token.cast_unsigned()),
-        balance: Balance {
-            used: Units::from_i64(lease.last_used),
-            leased: Units::from_i64(lease.last_leased),
-        },
+        balance: counter::balance(counter),
     }
 }
 
@@ -102,9 +100,7 @@ fn opened(ask: &LeaseAsk, token: i64) -> Model {
         granted: 0,
         settled: 0,
         last_op: 0,
-        last_grant: 0,
-        last_used: 0,
-        last_leased: 0,
+        last_grant: None,
         expires_at: ask.until.as_micros(),
         state: OPEN.to_owned(),
         updated_at: ask.now.as_micros(),
@@ -133,7 +129,7 @@ pub(super) async fn save(
     leases: impl IntoIterator<Item = Model>,
 ) -> Result<(), Failure> {
     let rows: Vec<Model> = leases.into_iter().collect();
-    for chunk in rows.chunks(sql::rows_max(15)) {
+    for chunk in rows.chunks(sql::rows_max(13)) {
         Entity::insert_many(sql::to_insert(chunk))
             .on_conflict(
                 OnConflict::columns([
@@ -149,8 +145,6 @@ pub(super) async fn save(
                     Column::Settled,
                     Column::LastOp,
                     Column::LastGrant,
-                    Column::LastUsed,
-                    Column::LastLeased,
                     Column::ExpiresAt,
                     Column::State,
                     Column::UpdatedAt,

@@ -23,22 +23,19 @@ impl Work for GiveBack {
             // Never leased, so there is nothing to give back, and nothing where the number could be kept.
             return Ok(counter::balance(&counter));
         };
-        if lease::repeated(&held, operation)?.is_some() {
+        let is_current = held.state == lease::OPEN && held.token.cast_unsigned() == release.token.0;
+        if lease::is_repeated(&held, operation)? || !is_current {
             return Ok(counter::balance(&counter));
         }
         let units = release.units.as_i64();
-        let is_current = held.state == lease::OPEN && held.token.cast_unsigned() == release.token.0;
-        let given = if is_current { units } else { 0 };
-        if given > lease::outstanding(&held) {
+        if units > lease::outstanding(&held) {
             return Err(Failure::INVALID);
         }
-        counter.leased -= given;
+        counter.leased -= units;
         counter.updated_at = release.now.as_micros();
-        held.settled += given;
+        held.settled += units;
         held.last_op = operation;
-        held.last_grant = -given;
-        held.last_used = counter.used;
-        held.last_leased = counter.leased;
+        held.last_grant = None;
         held.updated_at = release.now.as_micros();
         let balance = counter::balance(&counter);
         counter::save(transaction, [counter]).await?;

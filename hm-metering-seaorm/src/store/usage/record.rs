@@ -1,10 +1,10 @@
 //! Transactions that change the ledger.
 
 use async_trait::async_trait;
-use hm_metering::Timestamp;
 use hm_metering::keys::KeyUse;
 use hm_metering::quota::Settlement;
 use hm_metering::usage::{Batch, BatchId, Event, Recorded};
+use hm_metering::{AccountId, Timestamp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 
 use super::batch::{self, Start};
@@ -66,13 +66,14 @@ impl Work for Record {
     }
 }
 
-fn key_use(event: &Event) -> Option<KeyUse> {
+fn key_use(event: &Event) -> Option<(Option<AccountId>, KeyUse)> {
     let key = event.key.filter(|_| event.outcome.reached_handler())?;
-    Some(KeyUse {
+    let used = KeyUse {
         key,
         count: 1,
         last_used_at: event.at,
-    })
+    };
+    Some((Some(event.account), used))
 }
 
 pub(super) struct Prune {
