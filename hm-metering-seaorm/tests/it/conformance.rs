@@ -60,9 +60,7 @@ async fn on_postgres<S: ?Sized + Send + Sync + 'static>(
 ) {
     assert!(!cases.is_empty());
     let results = stream::iter(cases).map(|case| async move {
-        let Some(database) = TestDatabase::postgres().await.unwrap() else {
-            return None;
-        };
+        let database = TestDatabase::postgres().await.unwrap()?;
         let running = tokio::spawn(async move {
             let fixture = fixture(database, share).await;
             let name = case.name();

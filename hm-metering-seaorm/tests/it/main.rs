@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod addresses;
 mod conformance;
 mod contention;
 mod faults;
