@@ -197,7 +197,11 @@ impl Reader {
         match number {
             Some(number) if range.contains(&number) => number,
             _ => {
-                let what = format!("must be a whole number from {} to {}{or}", range.start(), range.end());
+                let what = format!(
+                    "must be a whole number from {} to {}{or}",
+                    range.start(),
+                    range.end()
+                );
                 let _: String = self.unfit(path, value, &what);
                 *range.start()
             }

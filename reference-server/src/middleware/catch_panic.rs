@@ -56,6 +56,9 @@ mod tests {
         let mut response = TestClient::get("http://localhost/").send(&service).await;
         assert_eq!(response.status_code.unwrap(), 500);
         let text = response.take_string().await.unwrap();
-        assert!(text.contains("internal_error") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("internal_error") && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 }

@@ -23,10 +23,7 @@ impl Handler for RenderRefusals {
 fn problem(status: StatusCode, method: &Method) -> AppError {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => ("not_found", "There is nothing at this address.".to_owned()),
-        StatusCode::METHOD_NOT_ALLOWED => (
-            "method_not_allowed",
-            format!("{method} is not possible here."),
-        ),
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", format!("{method} is not possible here.")),
         StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "The request body is too large.".to_owned()),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "Send JSON.".to_owned()),
         StatusCode::BAD_REQUEST => ("bad_request", "The request can't be understood.".to_owned()),

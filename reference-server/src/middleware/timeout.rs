@@ -53,6 +53,12 @@ mod tests {
         let service = Service::new(Router::new().get(Waits)).hoop(TimeLimit(Duration::from_millis(1)));
         let mut response = TestClient::get("http://localhost/").send(&service).await;
         assert_eq!(response.status_code.unwrap(), 503);
-        assert!(response.take_string().await.unwrap().contains("\"code\":\"timeout\""));
+        assert!(
+            response
+                .take_string()
+                .await
+                .unwrap()
+                .contains("\"code\":\"timeout\"")
+        );
     }
 }
