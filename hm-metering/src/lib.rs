@@ -3,6 +3,8 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod client_address;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod key;

@@ -11,6 +11,30 @@ use crate::entity::account;
 use crate::error::Failure;
 
 impl SeaOrmStore {
+    /// Opens an account. Its anchored periods count from `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](StoreErrorKind::Conflict) when it is there already.
+    pub async fn open_account(
+        &self,
+        account: AccountId,
+        name: &str,
+        plan: &PlanId,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let new = account::ActiveModel {
+            id: Set(account.as_uuid()),
+            name: Set(name.to_owned()),
+            tier: Set(plan.to_string()),
+            tier_version: Set(1),
+            created_at: Set(now.as_micros()),
+            updated_at: Set(now.as_micros()),
+            closed_at: Set(None),
+        };
+        self.transact("open an account", OpenAccount(new)).await
+    }
+
     /// Puts an account on another plan, and puts that into the change feed, from which replicas learn it.
     ///
     /// # Errors
@@ -62,6 +86,20 @@ pub async fn set_tier_in(
         .run(transaction)
         .await
         .map_err(|failure| failure.into_error("set an account's tier"))
+}
+
+struct OpenAccount(account::ActiveModel);
+
+#[async_trait]
+impl Work for OpenAccount {
+    type Answer = ();
+
+    async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        account::Entity::insert(self.0.clone())
+            .exec_without_returning(transaction)
+            .await?;
+        Ok(())
+    }
 }
 
 enum Change {

@@ -1,5 +1,6 @@
 //! Where keys are kept, and how a presented key becomes a [`Principal`].
 
+mod issuer;
 mod record;
 mod source;
 
@@ -8,6 +9,7 @@ mod verifier;
 
 use async_trait::async_trait;
 
+pub use issuer::KeyIssuer;
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
 pub(crate) use source::{Credential, find_credential};

@@ -139,7 +139,8 @@ impl MeterBuilder {
         self
     }
 
-    /// How often finished requests are recorded; one second. It is also how long other replicas may not know of them.
+    /// How often finished requests are recorded and others' use is asked for; one second. Other replicas know of a request
+    /// after up to two such intervals.
     pub const fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush_interval = interval;
         self
@@ -208,7 +209,6 @@ impl MeterBuilder {
         let flusher = Flusher {
             sink,
             settle,
-            book: book.clone(),
             holder,
             clock: Arc::clone(&self.clock),
             pace: Pace {
@@ -241,6 +241,9 @@ impl MeterBuilder {
         let tasks = Tasks {
             flusher: Some(runtime.spawn(flusher.run())),
             feed: runtime.spawn(feed.run()),
+            book: book
+                .clone()
+                .map(|book| runtime.spawn(book.run(self.flush_interval))),
         };
         Ok(Meter(Arc::new(Engine {
             verifier: self.verifier,

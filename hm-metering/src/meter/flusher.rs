@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::name::PlanId;
-use crate::quota::{FencingToken, Holder, Lease, LeaseBook, QuotaKey, QuotaStore, Settlement};
+use crate::quota::{FencingToken, Holder, Lease, QuotaKey, QuotaStore, Settlement};
 use crate::time::Clock;
 use crate::units::Units;
 use crate::usage::{Batch, BatchId, Event, UsageSink};
@@ -57,7 +57,6 @@ pub(crate) struct Flusher {
     pub(crate) sink: Arc<dyn UsageSink>,
     /// The quota store, where the sink does not settle there itself.
     pub(crate) settle: Option<Arc<dyn QuotaStore>>,
-    pub(crate) book: Option<Arc<LeaseBook>>,
     pub(crate) holder: Holder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pace: Pace,
@@ -94,9 +93,6 @@ impl Flusher {
                 },
                 _ = ticks.tick() => {
                     self.flush(&mut pending).await;
-                    if let Some(book) = &self.book {
-                        book.tend().await;
-                    }
                 }
                 got = self.finished.recv_many(&mut pending, room) => {
                     if got == 0 {

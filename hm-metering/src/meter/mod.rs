@@ -83,12 +83,22 @@ pub(crate) struct Engine {
 pub(crate) struct Tasks {
     flusher: Option<JoinHandle<()>>,
     feed: JoinHandle<()>,
+    book: Option<JoinHandle<()>>,
+}
+
+impl Tasks {
+    fn abort_followers(&self) {
+        self.feed.abort();
+        if let Some(book) = &self.book {
+            book.abort();
+        }
+    }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
         // The flusher ends by itself when everything that was finished is recorded.
-        self.feed.abort();
+        self.abort_followers();
     }
 }
 
@@ -199,7 +209,7 @@ impl Meter {
             None => true,
         };
         let mut tasks = self.0.tasks.lock().await;
-        tasks.feed.abort();
+        tasks.abort_followers();
         if let Some(flusher) = tasks.flusher.take()
             && !recorded
         {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{
     FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Window, low_water, next_size,
@@ -446,8 +446,18 @@ impl LeaseBook {
         self.operations.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Looks after all leases once: gives back what is idle or over, extends what is in use, learns balances.
-    pub(crate) async fn tend(self: &Arc<Self>) {
+    /// Looks after all leases at each `pace`, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>, pace: Duration) {
+        let mut ticks = interval(pace);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.tend().await;
+        }
+    }
+
+    /// Looks after all leases once: gives back what is idle or over, and learns balances.
+    async fn tend(self: &Arc<Self>) {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let mut fresh = Vec::new();
         for counter in self.all() {

@@ -1,0 +1,145 @@
+//! Keeping a new key.
+
+use super::{KeyFixture, get, with_key};
+use crate::conformance::sample::{FAR_TIMES, TEXTS, at, digest, kind, new_key, uuid};
+use crate::error::StoreErrorKind;
+use crate::key::KeyEnv;
+use crate::keys::{KeyRecord, NewKey};
+use crate::time::Timestamp;
+
+fn fresh(key: &NewKey) -> KeyRecord {
+    KeyRecord {
+        id: key.id,
+        account: key.account,
+        user: key.user,
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        last4: key.last4.clone(),
+        env: key.env,
+        scopes: key.scopes.clone(),
+        is_active: true,
+        not_before: key.not_before,
+        expires_at: key.expires_at,
+        revoked_at: None,
+        last_used_at: None,
+        usage_count: 0,
+        metadata: key.metadata.clone(),
+        created_at: key.created_at,
+        version: 1,
+    }
+}
+
+/// A new key is switched on, unused, at version one, and has what it was made with.
+pub async fn a_new_key_is_answered_as_it_was_given(fixture: KeyFixture) {
+    let owner = fixture.owner().await;
+    let key = NewKey {
+        env: KeyEnv::Test,
+        scopes: vec!["b".to_owned(), "a".to_owned(), "b:c".to_owned()],
+        not_before: Some(at(5)),
+        expires_at: Some(at(500)),
+        ..new_key(owner)
+    };
+    let answer = fixture.store.insert(&key).await.unwrap();
+    assert_eq!(answer, fresh(&key));
+    assert_eq!(get(&fixture, owner, key.id).await, answer);
+}
+
+/// A key without scopes, dates and facts is kept like that.
+pub async fn a_bare_key_is_kept_bare(fixture: KeyFixture) {
+    let owner = fixture.owner().await;
+    let key = NewKey {
+        scopes: Vec::new(),
+        metadata: Default::default(),
+        ..new_key(owner)
+    };
+    fixture.store.insert(&key).await.unwrap();
+    assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
+}
+
+/// Any text comes back as it was: Unicode, quotes, what looks like SQL.
+pub async fn text_comes_back_as_it_was(fixture: KeyFixture) {
+    let owner = fixture.owner().await;
+    for text in TEXTS {
+        let key = NewKey {
+            name: text.to_owned(),
+            scopes: vec![text.to_owned(), "data:read".to_owned()],
+            metadata: [
+                (format!("fact {text}"), text.to_owned()),
+                ("x".to_owned(), String::new()),
+            ]
+            .into(),
+            ..new_key(owner)
+        };
+        fixture.store.insert(&key).await.unwrap();
+        assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
+    }
+}
+
+/// Far-away times are kept to the microsecond.
+pub async fn times_are_kept_to_the_microsecond(fixture: KeyFixture) {
+    let owner = fixture.owner().await;
+    for far in FAR_TIMES {
+        let key = NewKey {
+            not_before: Some(Timestamp::MIN),
+            expires_at: Some(far),
+            created_at: far,
+            ..new_key(owner)
+        };
+        fixture.store.insert(&key).await.unwrap();
+        assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
+    }
+}
+
+/// A second key with the same id is a conflict, and the first stays as it was.
+pub async fn an_id_is_never_overwritten(fixture: KeyFixture) {
+    let (owner, key, record) = with_key(&fixture).await;
+    let other = NewKey {
+        digest: digest(),
+        name: "usurper".to_owned(),
+        ..key.clone()
+    };
+    assert_eq!(kind(fixture.store.insert(&other).await), StoreErrorKind::Conflict);
+    assert_eq!(get(&fixture, owner, key.id).await, record);
+    assert_eq!(fixture.store.find_by_digest(&[other.digest]).await.unwrap(), None);
+    let found = fixture.store.find_by_digest(&[key.digest]).await.unwrap();
+    assert_eq!(found.unwrap().record, record);
+}
+
+/// A second key with the same digest is a conflict, even another account's, and the first stays as it was.
+pub async fn a_digest_is_never_overwritten(fixture: KeyFixture) {
+    let (_, key, record) = with_key(&fixture).await;
+    let stranger = fixture.owner().await;
+    let other = NewKey {
+        digest: key.digest,
+        ..new_key(stranger)
+    };
+    assert_eq!(kind(fixture.store.insert(&other).await), StoreErrorKind::Conflict);
+    assert_eq!(fixture.store.get(stranger.account, other.id).await.unwrap(), None);
+    let found = fixture.store.find_by_digest(&[key.digest]).await.unwrap();
+    assert_eq!(found.unwrap().record, record);
+}
+
+/// Even a revoked key's id and digest are never given away.
+pub async fn a_revoked_key_is_never_overwritten(fixture: KeyFixture) {
+    let (owner, key, _) = with_key(&fixture).await;
+    fixture.store.revoke(owner.account, key.id, at(5)).await.unwrap();
+    assert_eq!(kind(fixture.store.insert(&key).await), StoreErrorKind::Conflict);
+    let again = NewKey {
+        id: uuid().into(),
+        ..key.clone()
+    };
+    assert_eq!(kind(fixture.store.insert(&again).await), StoreErrorKind::Conflict);
+    assert_eq!(get(&fixture, owner, key.id).await.revoked_at, Some(at(5)));
+}
+
+/// A key for an account that is not there is not kept.
+pub async fn a_key_needs_its_account(fixture: KeyFixture) {
+    if !fixture.accounts.are_kept() {
+        return;
+    }
+    let mut key = new_key(fixture.owner().await);
+    key.account = uuid().into();
+    assert_eq!(kind(fixture.store.insert(&key).await), StoreErrorKind::NotFound);
+    assert_eq!(fixture.store.get(key.account, key.id).await.unwrap(), None);
+    assert_eq!(fixture.store.find_by_digest(&[key.digest]).await.unwrap(), None);
+}

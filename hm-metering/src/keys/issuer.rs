@@ -1,0 +1,83 @@
+//! Making keys.
+
+use std::collections::BTreeMap;
+
+use super::record::NewKey;
+use crate::id::{AccountId, IdSource, KeyId, UserId};
+use crate::key::{IssuedKey, KeyEnv, KeyFormat, Peppers};
+use crate::time::Timestamp;
+
+/// Makes keys and the records to keep of them.
+///
+/// ```
+/// # use hm_metering::{AccountId, KeyEnv, Pepper, Peppers, UserId, Timestamp};
+/// # use hm_metering::keys::KeyIssuer;
+/// # let (account, user) = (AccountId::from_uuid(uuid::Uuid::nil()), UserId::from_uuid(uuid::Uuid::nil()));
+/// let issuer = KeyIssuer::new(Peppers::new(Pepper::new(1, b"at least thirty-two secret bytes")?))?;
+/// let (key, mut record) = issuer.issue(account, user, "build server", KeyEnv::Live, Timestamp::from_micros(0))?;
+/// record.scopes.push("facts:read".to_owned());
+/// // Show `key.expose()` to its owner this once, and give `record` to a `KeyStore`.
+/// assert!(key.expose().starts_with(&record.prefix));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct KeyIssuer {
+    format: KeyFormat,
+    peppers: Peppers,
+    ids: IdSource,
+}
+
+impl KeyIssuer {
+    /// Keys that begin with `hm_`, under the current one of `peppers`.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn new(peppers: Peppers) -> Result<Self, getrandom::Error> {
+        Ok(Self {
+            format: KeyFormat::default(),
+            peppers,
+            ids: IdSource::from_os()?,
+        })
+    }
+
+    /// Keys of another format.
+    #[must_use]
+    pub fn with_format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// A new key that is valid at once and for ever, without scopes. Change the record for anything else before it is
+    /// kept.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn issue(
+        &self,
+        account: AccountId,
+        user: UserId,
+        name: &str,
+        env: KeyEnv,
+        now: Timestamp,
+    ) -> Result<(IssuedKey, NewKey), getrandom::Error> {
+        let key = self.format.generate(env)?;
+        let pepper = self.peppers.current();
+        let record = NewKey {
+            id: KeyId::from_uuid(self.ids.next(now)),
+            account,
+            user,
+            digest: pepper.digest(&key.to_presented()),
+            pepper: pepper.number(),
+            name: name.to_owned(),
+            prefix: key.display_prefix().to_owned(),
+            last4: key.last4().to_owned(),
+            env,
+            scopes: Vec::new(),
+            not_before: None,
+            expires_at: None,
+            metadata: BTreeMap::new(),
+            created_at: now,
+        };
+        Ok((key, record))
+    }
+}
