@@ -45,16 +45,25 @@ async fn requests_without_one_good_key_are_refused(place: Place) {
         data().key(&key.text).bearer(&key.text),
         data().bearer(&key.text).bearer(&other.text),
     ] {
-        assert_eq!(ask(ambiguous).await.problem(400, "unreadable_api_key")["status"], 400);
+        assert_eq!(
+            ask(ambiguous).await.problem(400, "unreadable_api_key")["status"],
+            400
+        );
     }
     // An access token is no key, and a key is no access token.
-    ask(data().bearer(&ada.access_token)).await.problem(401, "invalid_api_key");
+    ask(data().bearer(&ada.access_token))
+        .await
+        .problem(401, "invalid_api_key");
     let create = Call::post("/api/v1/keys", &json!({ "name": "by a key" })).bearer(&key.text);
     assert!([401, 403].contains(&ask(create).await.status));
     assert_eq!(ada.keys(&server).await.len(), 2);
 
     let good = ask(data().key(&key.text)).await;
-    assert_eq!((good.status, good.number("x-ratelimit-used")), (200, 1), "nothing before was charged");
+    assert_eq!(
+        (good.status, good.number("x-ratelimit-used")),
+        (200, 1),
+        "nothing before was charged"
+    );
     server.stop().await;
     assert_eq!(Ledger::read(&place).await.charged(), 1);
 }

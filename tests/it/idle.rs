@@ -31,7 +31,10 @@ async fn a_thousand_idle_connections_are_in_nobodys_way() {
             0 => silent.push(TcpStream::connect(server.address()).await.unwrap()),
             1 => {
                 let mut stream = TcpStream::connect(server.address()).await.unwrap();
-                stream.write_all(b"POST /api/v1/data HTTP/1.1\r\nHost: x\r\nX-API").await.unwrap();
+                stream
+                    .write_all(b"POST /api/v1/data HTTP/1.1\r\nHost: x\r\nX-API")
+                    .await
+                    .unwrap();
                 silent.push(stream);
             }
             _ => {
@@ -45,7 +48,11 @@ async fn a_thousand_idle_connections_are_in_nobodys_way() {
     let begun = Instant::now();
     let mut connection = Connection::open(server.address()).await.unwrap();
     for _ in 0..100 {
-        connection.send(Call::curiosity(&key.text)).await.unwrap().expect(200);
+        connection
+            .send(Call::curiosity(&key.text))
+            .await
+            .unwrap()
+            .expect(200);
     }
     server.call(Call::get("/readyz")).await.expect(200);
     let took = begun.elapsed();
@@ -54,6 +61,8 @@ async fn a_thousand_idle_connections_are_in_nobodys_way() {
         connection.send(Call::get("/healthz")).await.unwrap().expect(200);
     }
     // They must not hold up a stop beyond its grace either.
-    timeout(Duration::from_secs(30), server.stop()).await.expect("the server stops");
+    timeout(Duration::from_secs(30), server.stop())
+        .await
+        .expect("the server stops");
     drop((silent, kept_alive));
 }

@@ -25,7 +25,10 @@ async fn a_burst_over_the_rate_is_refused(place: Place) {
     let settings = Settings::default().file(&format!("[plans.free]\nrequests_per_month = {QUOTA}\n"));
     let server = Server::start(&place, &settings).await;
     let ada = Person::register(&server, "ada@example.org").await;
-    let keys = [ada.create_key(&server, "one").await, ada.create_key(&server, "two").await];
+    let keys = [
+        ada.create_key(&server, "one").await,
+        ada.create_key(&server, "two").await,
+    ];
 
     let begun = Instant::now();
     let one = fire(server.address(), &keys[0].text, 600, "one").await;
@@ -34,28 +37,45 @@ async fn a_burst_over_the_rate_is_refused(place: Place) {
     let admitted = one.admitted().len() + two.admitted().len();
     let refused = one.refused("rate_limited").len() + two.refused("rate_limited").len();
     assert_eq!(admitted + refused, 1_200, "no other answers");
-    assert!(refused > 0, "1,200 requests took {seconds} s, too long to be too many");
+    assert!(
+        refused > 0,
+        "1,200 requests took {seconds} s, too long to be too many"
+    );
     assert!(admitted >= 100, "the burst: {admitted}");
     let most = 100.0 + 100.0 * seconds + 1.0;
-    assert!((admitted as f64) <= most, "{admitted} admitted in {seconds} s, which allow {most}");
+    assert!(
+        (admitted as f64) <= most,
+        "{admitted} admitted in {seconds} s, which allow {most}"
+    );
     for answer in one.answers().chain(two.answers()) {
         must_tell_the_limits(answer, QUOTA, RATE);
         if answer.status == 429 {
             answer.problem(429, "rate_limited");
-            assert!(answer.header("ratelimit").starts_with("\"second\";r=0;t="), "{}", answer.header("ratelimit"));
+            assert!(
+                answer.header("ratelimit").starts_with("\"second\";r=0;t="),
+                "{}",
+                answer.header("ratelimit")
+            );
         }
     }
 
-    until("the rate allows requests again", Duration::from_secs(10), async || {
-        let answer = server.call(Call::curiosity(&keys[0].text).named("later")).await;
-        (answer.status == 200).then_some(())
-    })
+    until(
+        "the rate allows requests again",
+        Duration::from_secs(10),
+        async || {
+            let answer = server.call(Call::curiosity(&keys[0].text).named("later")).await;
+            (answer.status == 200).then_some(())
+        },
+    )
     .await;
     server.stop().await;
     let ledger = Ledger::read(&place).await;
     let charged = i64::try_from(admitted).unwrap() + 1;
     assert_eq!(ledger.charged(), charged, "what was refused is not charged");
     assert_eq!(ledger.counted(), (charged, 0));
-    let recorded = ledger.events().iter().filter(|event| event.status == 429 && event.request_id != "later");
+    let recorded = ledger
+        .events()
+        .iter()
+        .filter(|event| event.status == 429 && event.request_id != "later");
     assert_eq!(recorded.count(), refused, "what was refused is recorded");
 }

@@ -19,7 +19,11 @@ async fn refused(settings: &Settings) -> Ended {
 
 fn must_say(ended: &Ended, parts: &[&str]) {
     for part in parts {
-        assert!(ended.text.contains(part), "`{part}` is missing in: {}", ended.text);
+        assert!(
+            ended.text.contains(part),
+            "`{part}` is missing in: {}",
+            ended.text
+        );
     }
 }
 
@@ -29,7 +33,11 @@ async fn a_database_that_does_not_answer_is_reported() {
     let url = "postgres://somebody:hunter2-secret@127.0.0.1:1/nothing";
     let ended = refused(&Settings::default().variable("DATABASE_URL", url)).await;
     must_say(&ended, &["hm-server: ", "database"]);
-    assert!(!ended.text.contains("hunter2-secret"), "the password is shown: {}", ended.text);
+    assert!(
+        !ended.text.contains("hunter2-secret"),
+        "the password is shown: {}",
+        ended.text
+    );
 }
 
 #[tokio::test]
@@ -37,7 +45,11 @@ async fn a_database_of_an_unknown_kind_is_reported() {
     let url = "oracle://somebody:hunter2-secret@127.0.0.1/nothing";
     let ended = refused(&Settings::default().variable("DATABASE_URL", url)).await;
     must_say(&ended, &["DATABASE_URL", "sqlite", "postgres"]);
-    assert!(!ended.text.contains("hunter2-secret"), "the password is shown: {}", ended.text);
+    assert!(
+        !ended.text.contains("hunter2-secret"),
+        "the password is shown: {}",
+        ended.text
+    );
 }
 
 #[tokio::test]
@@ -48,7 +60,9 @@ async fn a_database_file_that_can_t_be_is_reported() {
 
 #[tokio::test]
 async fn a_database_that_refuses_the_password_is_reported() {
-    let Some(place) = Place::on_postgres().await else { return };
+    let Some(place) = Place::on_postgres().await else {
+        return;
+    };
     // The server for tests may trust everybody, so the database is one that is not there.
     let url = format!("{}_and_more", place.url());
     let ended = refused(&Settings::default().variable("DATABASE_URL", &url)).await;
@@ -77,7 +91,13 @@ async fn all_mistakes_in_the_settings_are_reported_at_once() {
     let ended = refused(&Settings::default().file(file).variable("HM_LISTEN", "here")).await;
     must_say(
         &ended,
-        &["http.lisen", "http.body_limit_bytes", "plans.free.requests_per_month", "nonsense", "HM_LISTEN"],
+        &[
+            "http.lisen",
+            "http.body_limit_bytes",
+            "plans.free.requests_per_month",
+            "nonsense",
+            "HM_LISTEN",
+        ],
     );
 }
 
@@ -89,7 +109,11 @@ async fn production_refuses_missing_and_weak_secrets_at_once() {
         .variable("HM_ENV", "production");
     let ended = refused(&settings).await;
     must_say(&ended, &["JWT_SECRET", "KEY_PEPPER"]);
-    assert!(!ended.text.contains("aaaaaaaa"), "a secret is shown: {}", ended.text);
+    assert!(
+        !ended.text.contains("aaaaaaaa"),
+        "a secret is shown: {}",
+        ended.text
+    );
 }
 
 #[tokio::test]
@@ -103,7 +127,10 @@ async fn production_starts_with_strong_secrets() {
     let place = Place::on_sqlite();
     let server = Server::start(&place, &Settings::default().variable("HM_ENV", "production")).await;
     server.stop().await;
-    assert!(!place.folder().join("secrets.toml").exists(), "given secrets are not written anywhere");
+    assert!(
+        !place.folder().join("secrets.toml").exists(),
+        "given secrets are not written anywhere"
+    );
 }
 
 #[tokio::test]
@@ -138,5 +165,9 @@ async fn migrations_can_be_run_by_hand(place: Place) {
     assert_eq!(migrate(&["down"]).await, (all - 1, 1));
     assert_eq!(migrate(&["down", &(all - 1).to_string()]).await, (0, all));
     Server::start(&place, &settings).await.stop().await;
-    assert_eq!(migrate(&["status"]).await, (all, 0), "the server migrates by itself");
+    assert_eq!(
+        migrate(&["status"]).await,
+        (all, 0),
+        "the server migrates by itself"
+    );
 }

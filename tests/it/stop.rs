@@ -27,12 +27,20 @@ async fn sigterm_under_load_loses_nothing(place: Place) {
 
     let ledger = Ledger::read(&place).await;
     the_ledger_has_what_was_answered(&ledger, &shots);
-    assert_eq!(ledger.counted(), (ledger.charged(), 0), "counter and ledger agree, and no lease is left open");
+    assert_eq!(
+        ledger.counted(),
+        (ledger.charged(), 0),
+        "counter and ledger agree, and no lease is left open"
+    );
 
     let server = Server::start(&place, &settings).await;
     key.keep_secret(&server);
     let ada = Person::log_in(&server, "ada@example.org").await;
-    assert_eq!(ada.usage(&server).await["used"], ledger.charged(), "used after a restart");
+    assert_eq!(
+        ada.usage(&server).await["used"],
+        ledger.charged(),
+        "used after a restart"
+    );
     server.stop().await;
 }
 
@@ -41,7 +49,11 @@ fn the_ledger_has_what_was_answered(ledger: &Ledger, shots: &Shots) {
     let admitted = shots.admitted();
     assert!(admitted.len() >= 500);
     for id in &admitted {
-        assert_eq!(times.get(id.as_str()), Some(&1), "{id} was answered: how often is it in the ledger");
+        assert_eq!(
+            times.get(id.as_str()),
+            Some(&1),
+            "{id} was answered: how often is it in the ledger"
+        );
     }
     let sent = shots.sent();
     let strangers: BTreeSet<_> = times.keys().filter(|id| !sent.contains(**id)).collect();
@@ -50,7 +62,11 @@ fn the_ledger_has_what_was_answered(ledger: &Ledger, shots: &Shots) {
     assert!(twice.is_empty(), "more than once: {twice:?}");
     let charged = usize::try_from(ledger.charged()).unwrap();
     let most = admitted.len() + shots.cut_off().count();
-    assert!((admitted.len()..=most).contains(&charged), "{charged} charged, {} answered", admitted.len());
+    assert!(
+        (admitted.len()..=most).contains(&charged),
+        "{charged} charged, {} answered",
+        admitted.len()
+    );
 }
 
 async fn a_server_that_did_nothing_stops(place: Place) {

@@ -30,7 +30,11 @@ fn build() -> PathBuf {
     cargo
         .args(["test", "--quiet", "--no-run", "--workspace", "--test", "sources"])
         .args(profile(folder))
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
+        .current_dir(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .parent()
+                .expect("the workspace"),
+        )
         .env("CARGO_TARGET_DIR", target)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
@@ -39,7 +43,11 @@ fn build() -> PathBuf {
     }
     let status = cargo.status().expect("cargo");
     assert!(status.success(), "hm-server can't be built");
-    keep(&folder.join(name_of("hm-server")), &target.join("tmp"), test.file_name().expect("a name"))
+    keep(
+        &folder.join(name_of("hm-server")),
+        &target.join("tmp"),
+        test.file_name().expect("a name"),
+    )
 }
 
 fn profile(folder: &Path) -> Vec<&OsStr> {
@@ -52,7 +60,13 @@ fn profile(folder: &Path) -> Vec<&OsStr> {
 
 /// What cargo tells a test about its own package would make build scripts of others run again.
 fn is_about_this_package(name: &OsStr) -> bool {
-    let about = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    let about = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+    ];
     let name = name.to_string_lossy();
     about.iter().any(|prefix| name.starts_with(prefix)) || name == "LD_LIBRARY_PATH"
 }
@@ -61,7 +75,10 @@ fn is_about_this_package(name: &OsStr) -> bool {
 /// at the same time.
 fn keep(program: &Path, folder: &Path, test: &OsStr) -> PathBuf {
     fs::create_dir_all(folder).expect("a folder for the program");
-    let draft = tempfile::Builder::new().prefix("hm-server-").tempdir_in(folder).expect("a folder for a draft");
+    let draft = tempfile::Builder::new()
+        .prefix("hm-server-")
+        .tempdir_in(folder)
+        .expect("a folder for a draft");
     let draft = draft.path().join("program");
     fs::copy(program, &draft).expect("a copy of the program");
     let kept = folder.join(name_of(&format!("hm-server-for-{}", test.to_string_lossy())));

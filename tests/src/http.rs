@@ -30,7 +30,12 @@ impl Call {
     /// A request without a body.
     #[must_use]
     pub fn new(method: Method, path: &str) -> Self {
-        Self { method, path: path.to_owned(), headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            method,
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// `GET`.
@@ -60,7 +65,11 @@ impl Call {
     /// With a body of a kind.
     #[must_use]
     pub fn body(self, kind: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..self }.with(CONTENT_TYPE, kind)
+        Self {
+            body: body.into(),
+            ..self
+        }
+        .with(CONTENT_TYPE, kind)
     }
 
     /// With an API key.
@@ -88,7 +97,8 @@ impl Call {
     }
 
     fn with(mut self, name: HeaderName, value: &str) -> Self {
-        self.headers.append(name, HeaderValue::from_str(value).expect("a header's value"));
+        self.headers
+            .append(name, HeaderValue::from_str(value).expect("a header's value"));
         self
     }
 
@@ -152,9 +162,18 @@ impl Connection {
         let request = call.into_request(self.address);
         let whole = async {
             self.sender.ready().await.map_err(CutOff::by)?;
-            let (head, body) = self.sender.send_request(request).await.map_err(CutOff::by)?.into_parts();
+            let (head, body) = self
+                .sender
+                .send_request(request)
+                .await
+                .map_err(CutOff::by)?
+                .into_parts();
             let body = body.collect().await.map_err(CutOff::by)?.to_bytes();
-            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+            Ok(Answer {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                body,
+            })
         };
         match timeout(PATIENCE, whole).await {
             Ok(done) => done,
@@ -188,7 +207,8 @@ impl Answer {
     /// When it is none.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{} without JSON: {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{} without JSON: {}", self.status, self.text()))
     }
 
     /// A header that comes at most once; empty when it is not there.
@@ -212,7 +232,9 @@ impl Answer {
     #[must_use]
     pub fn number(&self, name: &str) -> u64 {
         let value = self.header(name);
-        value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value:?} (status {})", self.status))
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {value:?} (status {})", self.status))
     }
 
     /// The problem document's `code`; empty when this is none.
@@ -240,10 +262,18 @@ impl Answer {
     ///
     /// When it is not.
     pub fn problem(&self, status: u16, code: &str) -> Value {
-        assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
+        assert_eq!(
+            (self.status, self.code().as_str()),
+            (status, code),
+            "{}",
+            self.text()
+        );
         let problem = self.json();
         assert_eq!(problem["status"], status, "{problem}");
-        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        assert!(
+            problem["title"].is_string() && problem["detail"].is_string(),
+            "{problem}"
+        );
         assert_eq!(problem["requestId"], self.header("x-request-id"), "{problem}");
         problem
     }

@@ -23,7 +23,10 @@ impl Ledger {
     pub async fn read(place: &Place) -> Self {
         let database = place.look().await;
         let events = usage_event::Entity::find().all(&database).await.expect("events");
-        let counters = quota_counter::Entity::find().all(&database).await.expect("counters");
+        let counters = quota_counter::Entity::find()
+            .all(&database)
+            .await
+            .expect("counters");
         database.close().await.expect("the end of reading");
         Self { events, counters }
     }

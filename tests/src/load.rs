@@ -47,7 +47,9 @@ impl Load {
             let (call, name) = (Call::curiosity(key), name.to_owned());
             tasks.spawn(async move {
                 let mut shots = Vec::new();
-                let Ok(mut open) = Connection::open(address).await else { return shots };
+                let Ok(mut open) = Connection::open(address).await else {
+                    return shots;
+                };
                 loop {
                     let number = taken.fetch_add(1, Ordering::Relaxed);
                     if number >= stop.load(Ordering::Relaxed) {
@@ -56,7 +58,11 @@ impl Load {
                     let request_id = format!("{name}-{number}");
                     let answer = open.send(call.clone().named(&request_id)).await.ok();
                     let is_open = answer.is_some();
-                    shots.push(Shot { request_id, connection, answer });
+                    shots.push(Shot {
+                        request_id,
+                        connection,
+                        answer,
+                    });
                     answered.fetch_add(usize::from(is_open), Ordering::Relaxed);
                     if !is_open {
                         return shots;
@@ -64,7 +70,11 @@ impl Load {
                 }
             });
         }
-        Self { tasks, answered, stop }
+        Self {
+            tasks,
+            answered,
+            stop,
+        }
     }
 
     /// How many requests were answered so far.
@@ -80,7 +90,10 @@ impl Load {
     /// After a minute.
     pub async fn reach(&self, answered: usize) {
         let patience = Duration::from_secs(60);
-        until("the load gets going", patience, async || (self.answered() >= answered).then_some(())).await;
+        until("the load gets going", patience, async || {
+            (self.answered() >= answered).then_some(())
+        })
+        .await;
     }
 
     /// Sends nothing new from now on.
@@ -158,6 +171,10 @@ impl Shots {
 
     fn named(&self, which: impl Fn(&Answer) -> bool) -> BTreeSet<String> {
         let is_meant = |shot: &&Shot| shot.answer.as_ref().is_some_and(&which);
-        self.0.iter().filter(is_meant).map(|shot| shot.request_id.clone()).collect()
+        self.0
+            .iter()
+            .filter(is_meant)
+            .map(|shot| shot.request_id.clone())
+            .collect()
     }
 }

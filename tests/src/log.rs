@@ -50,7 +50,9 @@ impl Log {
             let place = place.map(|line| line.replace(secret.as_str(), "<SECRET>"));
             assert_eq!(place, None, "a secret is in the log");
         }
-        let panic = text.lines().find(|line| line.contains("panicked at") || line.contains("a handler panicked"));
+        let panic = text
+            .lines()
+            .find(|line| line.contains("panicked at") || line.contains("a handler panicked"));
         assert_eq!(panic, None, "the server panicked");
     }
 }

@@ -37,7 +37,10 @@ impl Person {
     pub async fn register(server: &Server, email: &str) -> Self {
         server.keep_secret(PASSWORD);
         let body = json!({ "email": email, "password": PASSWORD, "name": "Ada" });
-        let answer = server.call(Call::post("/api/v1/auth/register", &body)).await.expect(201);
+        let answer = server
+            .call(Call::post("/api/v1/auth/register", &body))
+            .await
+            .expect(201);
         assert_eq!(answer["user"]["email"], email, "the answer to register");
         assert_eq!(answer["account"]["tier"], "free", "the answer to register");
         Self::signed_in(server, email, &answer)
@@ -51,7 +54,10 @@ impl Person {
     pub async fn log_in(server: &Server, email: &str) -> Self {
         server.keep_secret(PASSWORD);
         let body = json!({ "email": email, "password": PASSWORD });
-        let answer = server.call(Call::post("/api/v1/auth/login", &body)).await.expect(200);
+        let answer = server
+            .call(Call::post("/api/v1/auth/login", &body))
+            .await
+            .expect(200);
         Self::signed_in(server, email, &answer)
     }
 
@@ -61,7 +67,11 @@ impl Person {
         server.keep_secret(access_token.rsplit('.').next().unwrap());
         server.keep_secret(&refresh_token);
         assert!(answer["expiresIn"].as_u64().is_some_and(|seconds| seconds > 0));
-        Self { email: email.to_owned(), access_token, refresh_token }
+        Self {
+            email: email.to_owned(),
+            access_token,
+            refresh_token,
+        }
     }
 
     /// Makes a key.
@@ -73,7 +83,10 @@ impl Person {
         let call = Call::post("/api/v1/keys", &json!({ "name": name })).bearer(&self.access_token);
         let answer = server.call(call).await.expect(201);
         assert_eq!(answer["name"], name);
-        let key = Key { id: text(&answer, "id"), text: text(&answer, "key") };
+        let key = Key {
+            id: text(&answer, "id"),
+            text: text(&answer, "key"),
+        };
         key.keep_secret(server);
         key
     }
@@ -87,7 +100,10 @@ impl Person {
         let mut keys = Vec::new();
         let mut path = "/api/v1/keys?limit=100".to_owned();
         loop {
-            let page = server.call(Call::get(&path).bearer(&self.access_token)).await.expect(200);
+            let page = server
+                .call(Call::get(&path).bearer(&self.access_token))
+                .await
+                .expect(200);
             keys.extend(page["data"].as_array().expect("a list of keys").iter().cloned());
             match page["nextCursor"].as_str() {
                 Some(cursor) => path = format!("/api/v1/keys?limit=100&cursor={cursor}"),
@@ -102,7 +118,10 @@ impl Person {
     ///
     /// When the answer is not 200.
     pub async fn usage(&self, server: &Server) -> Value {
-        server.call(Call::get("/api/v1/usage").bearer(&self.access_token)).await.expect(200)
+        server
+            .call(Call::get("/api/v1/usage").bearer(&self.access_token))
+            .await
+            .expect(200)
     }
 }
 
@@ -115,5 +134,8 @@ impl Key {
 }
 
 fn text(answer: &Value, name: &str) -> String {
-    answer[name].as_str().unwrap_or_else(|| panic!("the answer lacks {name}")).to_owned()
+    answer[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("the answer lacks {name}"))
+        .to_owned()
 }

@@ -18,7 +18,10 @@ impl Place {
     /// On an SQLite file that is not there yet.
     #[must_use]
     pub fn on_sqlite() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), postgres: None }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            postgres: None,
+        }
     }
 
     /// On a PostgreSQL database of its own; `None` when no server answers, which is said on standard error.
@@ -27,8 +30,13 @@ impl Place {
     ///
     /// When no server answers and `HM_REQUIRE_SERVICES=1`.
     pub async fn on_postgres() -> Option<Self> {
-        let database = TestDatabase::empty_postgres().await.expect("a PostgreSQL database for this test");
-        database.map(|database| Self { folder: tempfile::tempdir().unwrap(), postgres: Some(database) })
+        let database = TestDatabase::empty_postgres()
+            .await
+            .expect("a PostgreSQL database for this test");
+        database.map(|database| Self {
+            folder: tempfile::tempdir().unwrap(),
+            postgres: Some(database),
+        })
     }
 
     /// The folder that servers work in.

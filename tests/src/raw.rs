@@ -33,7 +33,11 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
         tokio::join!(write, read);
     };
     let ended = timeout(PATIENCE, exchange).await.is_ok();
-    assert!(ended, "the connection stayed open; so far: {}", String::from_utf8_lossy(&answer));
+    assert!(
+        ended,
+        "the connection stayed open; so far: {}",
+        String::from_utf8_lossy(&answer)
+    );
     RawAnswer(answer)
 }
 
@@ -48,7 +52,9 @@ impl RawAnswer {
     #[must_use]
     pub fn statuses(&self) -> Vec<u16> {
         let text = self.text();
-        let lines = text.split("\r\n").filter_map(|line| line.strip_prefix("HTTP/1.1 "));
+        let lines = text
+            .split("\r\n")
+            .filter_map(|line| line.strip_prefix("HTTP/1.1 "));
         lines.filter_map(|line| line.get(..3)?.parse().ok()).collect()
     }
 
@@ -57,7 +63,9 @@ impl RawAnswer {
     pub fn problem(&self) -> Option<Value> {
         let text = self.text();
         let (head, body) = text.split_once("\r\n\r\n")?;
-        let is_problem = head.to_ascii_lowercase().contains("content-type: application/problem+json");
+        let is_problem = head
+            .to_ascii_lowercase()
+            .contains("content-type: application/problem+json");
         is_problem.then(|| serde_json::from_str(body).expect("a problem document is JSON"))
     }
 }

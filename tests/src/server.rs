@@ -32,8 +32,13 @@ pub struct Settings {
 impl Default for Settings {
     /// As shipped, on a free port, with given secrets, so that several servers share them.
     fn default() -> Self {
-        let bare = Self { file: String::new(), variables: Vec::new() };
-        bare.variable("HM_LISTEN", "127.0.0.1:0").variable("JWT_SECRET", JWT_SECRET).variable("KEY_PEPPER", KEY_PEPPER)
+        let bare = Self {
+            file: String::new(),
+            variables: Vec::new(),
+        };
+        bare.variable("HM_LISTEN", "127.0.0.1:0")
+            .variable("JWT_SECRET", JWT_SECRET)
+            .variable("KEY_PEPPER", KEY_PEPPER)
     }
 }
 
@@ -41,7 +46,10 @@ impl Settings {
     /// With a settings file of this TOML text.
     #[must_use]
     pub fn file(self, text: &str) -> Self {
-        Self { file: text.to_owned(), ..self }
+        Self {
+            file: text.to_owned(),
+            ..self
+        }
     }
 
     /// With a variable, in place of one of the same name.
@@ -74,7 +82,10 @@ impl Settings {
     /// When the settings file can't be written.
     #[must_use]
     pub fn command(&self, place: &Place, arguments: &[&str]) -> Command {
-        let file = tempfile::Builder::new().prefix("settings-").suffix(".toml").tempfile_in(place.folder());
+        let file = tempfile::Builder::new()
+            .prefix("settings-")
+            .suffix(".toml")
+            .tempfile_in(place.folder());
         let (_, path) = file.unwrap().keep().unwrap();
         std::fs::write(&path, &self.file).unwrap();
         let mut command = Command::new(hm_server());
@@ -202,7 +213,12 @@ impl Process {
         let is_secret = |name: &str| ["JWT_SECRET", "KEY_PEPPER", "ADMIN_KEY"].contains(&name);
         let secrets = settings.variables.iter().filter(|(name, _)| is_secret(name));
         let secrets = secrets.map(|(_, value)| value.clone()).collect();
-        Self { child, log, readers, secrets: Arc::new(Mutex::new(secrets)) }
+        Self {
+            child,
+            log,
+            readers,
+            secrets: Arc::new(Mutex::new(secrets)),
+        }
     }
 
     async fn address(&mut self) -> SocketAddr {
@@ -237,11 +253,11 @@ impl Drop for Process {
         // It may have ended long ago; then there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.read_to_the_end();
         if std::thread::panicking() {
             eprintln!("----- log of the server -----\n{}-----", tail(&self.log.text()));
             return;
         }
-        self.read_to_the_end();
         self.log.must_be_clean(&self.secrets.lock().unwrap());
     }
 }
@@ -277,5 +293,9 @@ pub async fn run(place: &Place, settings: &Settings, arguments: &[&str]) -> Ende
     let begun = tokio::time::Instant::now();
     let mut process = Process::spawn(settings.command(place, arguments), settings);
     let status = process.ended(STOP).await;
-    Ended { code: status.code().expect("an exit code"), text: process.log.text(), took: begun.elapsed() }
+    Ended {
+        code: status.code().expect("an exit code"),
+        text: process.log.text(),
+        took: begun.elapsed(),
+    }
 }
