@@ -7,3 +7,5 @@
 )]
 
 mod conformance;
+mod memory;
+mod suite_bites;

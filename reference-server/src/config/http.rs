@@ -44,7 +44,7 @@ impl HttpConfig {
             trusted_proxies: TrustedProxies::new(reader.list(
                 "http.trusted_proxies",
                 "a network such as 10.0.0.0/8",
-                |text| network(text),
+                network,
             )),
             allowed_origins: reader.list(
                 "http.allowed_origins",

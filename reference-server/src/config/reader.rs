@@ -109,14 +109,14 @@ impl Reader {
     /// A whole number in a range.
     pub(super) fn integer(&mut self, path: &str, range: RangeInclusive<u64>) -> u64 {
         let value = self.look_up(path);
-        self.in_range(path, value.as_ref(), range)
+        self.in_range(path, value.as_ref(), range, "")
     }
 
     /// A whole number in a range, or `"unlimited"`.
     pub(super) fn limit(&mut self, path: &str, range: RangeInclusive<u64>) -> Option<u64> {
         match self.look_up(path) {
             Some(Value::String(text)) if text == "unlimited" => None,
-            value => Some(self.in_range(path, value.as_ref(), range)),
+            value => Some(self.in_range(path, value.as_ref(), range, " or \"unlimited\"")),
         }
     }
 
@@ -189,7 +189,7 @@ impl Reader {
             .map(|(variable, _)| *variable)
     }
 
-    fn in_range(&mut self, path: &str, value: Option<&Value>, range: RangeInclusive<u64>) -> u64 {
+    fn in_range(&mut self, path: &str, value: Option<&Value>, range: RangeInclusive<u64>, or: &str) -> u64 {
         let number = match value {
             Some(Value::Integer(number)) => u64::try_from(*number).ok(),
             _ => None,
@@ -197,7 +197,7 @@ impl Reader {
         match number {
             Some(number) if range.contains(&number) => number,
             _ => {
-                let what = format!("must be a whole number from {} to {}", range.start(), range.end());
+                let what = format!("must be a whole number from {} to {}{or}", range.start(), range.end());
                 let _: String = self.unfit(path, value, &what);
                 *range.start()
             }

@@ -33,3 +33,29 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("no message"))
 }
+
+#[cfg(test)]
+mod tests {
+    use salvo::test::{ResponseExt, TestClient};
+    use salvo::{Router, Service};
+
+    use super::*;
+
+    struct Panics;
+
+    #[async_trait]
+    impl Handler for Panics {
+        async fn handle(&self, _: &mut Request, _: &mut Depot, _: &mut Response, _: &mut FlowCtrl) {
+            panic!("password=hunter2");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_document_that_tells_nothing() {
+        let service = Service::new(Router::new().get(Panics)).hoop(CatchPanics);
+        let mut response = TestClient::get("http://localhost/").send(&service).await;
+        assert_eq!(response.status_code.unwrap(), 500);
+        let text = response.take_string().await.unwrap();
+        assert!(text.contains("internal_error") && !text.contains("hunter2"), "{text}");
+    }
+}

@@ -15,17 +15,17 @@ impl Handler for RenderRefusals {
     async fn handle(&self, req: &mut Request, _depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         ctrl.skip_rest();
         let status = res.status_code.unwrap_or(StatusCode::NOT_FOUND);
-        let error = problem(status, req.method(), req.uri().path());
+        let error = problem(status, req.method());
         error.render(request_id(req), res);
     }
 }
 
-fn problem(status: StatusCode, method: &Method, path: &str) -> AppError {
+fn problem(status: StatusCode, method: &Method) -> AppError {
     let (code, detail) = match status {
-        StatusCode::NOT_FOUND => ("not_found", format!("There is nothing at {path}.")),
+        StatusCode::NOT_FOUND => ("not_found", "There is nothing at this address.".to_owned()),
         StatusCode::METHOD_NOT_ALLOWED => (
             "method_not_allowed",
-            format!("{method} is not possible at {path}."),
+            format!("{method} is not possible here."),
         ),
         StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "The request body is too large.".to_owned()),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "Send JSON.".to_owned()),

@@ -31,3 +31,28 @@ impl Handler for TimeLimit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use salvo::test::{ResponseExt, TestClient};
+    use salvo::{Router, Service};
+
+    use super::*;
+
+    struct Waits;
+
+    #[async_trait]
+    impl Handler for Waits {
+        async fn handle(&self, _: &mut Request, _: &mut Depot, _: &mut Response, _: &mut FlowCtrl) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_never_answers_is_given_up() {
+        let service = Service::new(Router::new().get(Waits)).hoop(TimeLimit(Duration::from_millis(1)));
+        let mut response = TestClient::get("http://localhost/").send(&service).await;
+        assert_eq!(response.status_code.unwrap(), 503);
+        assert!(response.take_string().await.unwrap().contains("\"code\":\"timeout\""));
+    }
+}
