@@ -10,5 +10,5 @@ pub fn allow_open_files(wanted: u64) -> bool {
         return true;
     }
     limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
-    setrlimit(Resource::Nofile, limit.clone()).is_ok() && limit.current >= Some(wanted)
+    setrlimit(Resource::Nofile, limit).is_ok() && limit.current >= Some(wanted)
 }
