@@ -1,0 +1,23 @@
+//! Whole-system tests: real processes, real databases, real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::future_not_send,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod answers;
+mod bad_credentials;
+mod bad_input;
+mod bad_sockets;
+mod idle;
+mod kill;
+mod rate;
+mod secrets;
+mod start;
+mod stop;
+mod story;
+mod two_servers;
