@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 /// Pool sizes and time-outs. The defaults suit one server process.
 #[derive(Clone, Debug)]
@@ -51,6 +51,10 @@ impl Default for Options {
 ///
 /// When the address is malformed or its database isn't compiled in, and when the database doesn't answer. The
 /// error never holds the address, which may hold a password.
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(unused_variables, reason = "no database is compiled in")
+)]
 pub async fn connect(url: &str, options: &Options) -> Result<DatabaseConnection, DbErr> {
     match Scheme::of(url)? {
         #[cfg(feature = "sqlite")]
@@ -66,6 +70,10 @@ pub async fn connect(url: &str, options: &Options) -> Result<DatabaseConnection,
 /// # Errors
 ///
 /// As [`connect`]. The file must exist by then.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "only SQLite has readers of its own")
+)]
 pub async fn connect_reader(url: &str, options: &Options) -> Result<Option<DatabaseConnection>, DbErr> {
     match Scheme::of(url)? {
         #[cfg(feature = "sqlite")]
@@ -103,8 +111,8 @@ impl Scheme {
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-fn common(url: &str, options: &Options) -> ConnectOptions {
-    let mut connect = ConnectOptions::new(url);
+fn common(url: &str, options: &Options) -> sea_orm::ConnectOptions {
+    let mut connect = sea_orm::ConnectOptions::new(url);
     connect
         .connect_timeout(options.connect_timeout)
         .acquire_timeout(options.acquire_timeout)
@@ -137,7 +145,7 @@ async fn postgres(url: &str, options: &Options) -> Result<DatabaseConnection, Db
         .idle_timeout(options.idle_timeout)
         .statement_timeout(options.statement_timeout)
         .set_application_name("hm-metering");
-    Database::connect(connect).await
+    sea_orm::Database::connect(connect).await
 }
 
 #[cfg(feature = "sqlite")]

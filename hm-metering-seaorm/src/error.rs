@@ -2,7 +2,7 @@
 //! by the text of a message. The driver's own error is kept as source.
 
 use hm_metering::{StoreError, StoreErrorKind};
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::{DbErr, SqlErr};
 
 /// What stopped a piece of work: the database, or the work itself.
 #[derive(Debug)]
@@ -57,7 +57,6 @@ pub fn kind_of(error: &DbErr) -> StoreErrorKind {
     }
     match error {
         DbErr::ConnectionAcquire(_) => StoreErrorKind::Unavailable,
-        DbErr::Conn(RuntimeErr::Internal(_)) => StoreErrorKind::Unavailable,
         DbErr::Conn(_) | DbErr::Exec(_) | DbErr::Query(_) => driver::kind_of(error),
         DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => StoreErrorKind::Corrupt,
         DbErr::RecordNotFound(_) => StoreErrorKind::NotFound,
@@ -74,7 +73,10 @@ mod driver {
 
     pub(super) fn kind_of(error: &DbErr) -> StoreErrorKind {
         let Some(error) = driver_error(error) else {
-            return StoreErrorKind::Unexpected;
+            return match error {
+                DbErr::Conn(_) => StoreErrorKind::Unavailable,
+                _ => StoreErrorKind::Unexpected,
+            };
         };
         match error {
             Error::Database(error) => database_kind(error.as_ref()),
@@ -195,7 +197,7 @@ mod driver {
     use sea_orm::DbErr;
 
     pub(super) fn kind_of(_: &DbErr) -> StoreErrorKind {
-        StoreErrorKind::Unexpected
+        StoreErrorKind::Unavailable
     }
 
     pub(super) fn lost_a_race(_: &DbErr) -> bool {

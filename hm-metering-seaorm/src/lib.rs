@@ -1,4 +1,4 @@
-//! SQL storage for `hm-metering`.
+#![doc = include_str!("../README.md")]
 
 pub mod connect;
 pub mod entity;
@@ -6,7 +6,7 @@ mod error;
 pub mod migration;
 mod sql;
 mod store;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", any(feature = "sqlite", feature = "postgres")))]
 pub mod testing;
 
 pub use connect::{Options, connect, connect_reader};

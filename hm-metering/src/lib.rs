@@ -26,6 +26,8 @@ pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
 mod shared;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod units;
 pub mod usage;

@@ -9,6 +9,8 @@
 )]
 
 mod accounts;
+mod addresses;
+mod conformance;
 mod contention;
 mod faults;
 mod fixtures;

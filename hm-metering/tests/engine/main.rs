@@ -13,3 +13,4 @@ mod layers;
 mod limits;
 mod refusals;
 mod stage;
+mod stores;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use hm_metering::usage::Outcome;
-use hm_metering::{Clock, KeyEnv, KeyFormat, KeyStore, Refusal, RefusalKind, SystemClock};
+use hm_metering::{KeyEnv, KeyFormat, KeyStore, Refusal, RefusalKind};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -64,10 +64,10 @@ async fn a_request_without_a_key_is_challenged() {
 async fn keys_that_are_not_accepted_look_alike_but_are_told_apart_inside() {
     let stage = Stage::new(FIVE).await;
     let mut texts = Vec::new();
-    let revoked = crate::stage::add_key(&stage.store, stage.account, Vec::new()).await;
+    let revoked = stage.another_key().await;
     stage
         .store
-        .revoke(stage.account, revoked.1, SystemClock::new().now())
+        .revoke(stage.account, revoked.key, stage.now())
         .await
         .unwrap();
     let unknown = KeyFormat::default().generate(KeyEnv::Live).unwrap();
@@ -77,7 +77,7 @@ async fn keys_that_are_not_accepted_look_alike_but_are_told_apart_inside() {
         "password",
         &typo,
         unknown.expose(),
-        revoked.0.expose(),
+        revoked.text(),
     ] {
         let request = Request::get("/facts")
             .header("authorization", format!("Bearer {key}"))
@@ -193,7 +193,7 @@ async fn a_revoked_key_is_refused_at_once_when_the_meter_is_told() {
     );
     stage
         .store
-        .revoke(stage.account, stage.key_id, SystemClock::new().now())
+        .revoke(stage.account, stage.key_id, stage.now())
         .await
         .unwrap();
     stage.meter.forget_key(stage.key_id);

@@ -8,19 +8,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hm_metering::keys::KeyIssuer;
+use hm_metering::keys::NewKey;
 use hm_metering::page::PageRequest;
+use hm_metering::period::PeriodRule;
 use hm_metering::quota::{Balance, QuotaKey};
+use hm_metering::testing::{FlakyStore, TestClock, TestKey, TestKeys};
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{
-    AccountId, Clock, IssuedKey, KeyEnv, KeyId, KeyStore, MemoryStore, Meter, MeterBuilder, MeterName,
-    Pepper, Peppers, PlanId, Plans, QuotaStore, StoredKeyVerifier, SystemClock, Timestamp, UsageStore,
-    UserId,
+    AccountId, Clock, IssuedKey, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, Plans, PlanId, QuotaStore,
+    StoredKeyVerifier, Timestamp, UsageStore, UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::Service;
-use uuid::Uuid;
 
 pub const FIVE: &str = r#"
     [free]
@@ -28,41 +28,70 @@ pub const FIVE: &str = r#"
     quotas = [{ meter = "requests", limit = 5, period = "anchored_month" }]
 "#;
 
+/// 25 November 2026, 13:14:15 UTC, in microseconds.
+const START: i64 = 1_795_612_455_000_000;
+
 pub struct Stage {
+    /// The store itself, which always works.
     pub store: MemoryStore,
+    /// The same store as the meter sees it.
+    pub flaky: FlakyStore<MemoryStore>,
+    pub clock: TestClock,
+    pub keys: TestKeys,
     pub meter: Meter,
     pub key: IssuedKey,
     pub key_id: KeyId,
     pub account: AccountId,
+    pub user: UserId,
 }
 
 impl Stage {
     /// A meter with these plans, and a key on the plan `free`.
     pub async fn new(plans: &str) -> Self {
-        Self::with(plans, Vec::new(), |builder| builder).await
+        Self::build(plans, |_, _| (), |builder| builder).await
     }
 
+    /// The same with another key.
+    pub async fn with_key(plans: &str, key: impl FnOnce(&mut NewKey, Timestamp) + Send) -> Self {
+        Self::build(plans, key, |builder| builder).await
+    }
+
+    /// The same with scopes and another meter.
     pub async fn with(
         plans: &str,
         scopes: Vec<String>,
         change: impl FnOnce(MeterBuilder) -> MeterBuilder,
     ) -> Self {
+        Self::build(plans, |key, _| key.scopes = scopes, change).await
+    }
+
+    async fn build(
+        plans: &str,
+        key: impl FnOnce(&mut NewKey, Timestamp) + Send,
+        change: impl FnOnce(MeterBuilder) -> MeterBuilder,
+    ) -> Self {
         let store = MemoryStore::new();
-        let account = AccountId::from_uuid(Uuid::now_v7());
-        store.add_account(account, PlanId::from_static("free"), SystemClock::new().now());
-        let (key, key_id) = add_key(&store, account, scopes).await;
-        let builder = Meter::builder(StoredKeyVerifier::new(store.clone(), peppers()))
-            .plans(Plans::from_toml(plans).unwrap())
-            .quota(store.clone())
-            .usage(store.clone());
-        let meter = change(builder).start().await.unwrap();
-        Self {
-            store,
-            meter,
-            key,
-            key_id,
-            account,
-        }
+        let clock = TestClock::at(Timestamp::from_micros(START));
+        let keys = TestKeys::new(store.clone());
+        let now = clock.now();
+        let made = keys.issue_with(PlanId::from_static("free"), now, |new| key(new, now)).await;
+        let flaky = FlakyStore::new(store.clone());
+        let meter = change(builder(&flaky, &clock, &keys, plans)).start().await.unwrap();
+        Self { store, flaky, clock, keys, meter, key: made.issued, key_id: made.key, account: made.account, user: made.user }
+    }
+
+    /// Another meter on the same store, as in another process.
+    pub async fn second_meter(&self, plans: &str) -> Meter {
+        builder(&self.flaky, &self.clock, &self.keys, plans).start().await.unwrap()
+    }
+
+    /// Another key of the same account.
+    pub async fn another_key(&self) -> TestKey {
+        self.keys.issue_for(self.account, self.user, self.now(), |_| ()).await
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub fn request(&self) -> Request<Full<Bytes>> {
@@ -92,30 +121,29 @@ impl Stage {
 
     /// What the store says of the quota of `requests` in this account's month.
     pub async fn balance(&self) -> Balance {
-        let now = SystemClock::new().now();
-        let period = hm_metering::period::PeriodRule::AnchoredMonth.period_at(now, now);
-        let key = QuotaKey {
-            account: self.account,
-            meter: MeterName::REQUESTS,
-            period,
-        };
+        let period = PeriodRule::AnchoredMonth.period_at(self.now(), Timestamp::from_micros(START));
+        let key = QuotaKey { account: self.account, meter: MeterName::REQUESTS, period };
         self.store.balances(&[key]).await.unwrap()[0]
     }
 }
 
-pub fn peppers() -> Peppers {
-    Peppers::new(Pepper::new(1, &[7; 32]).unwrap())
+fn builder(flaky: &FlakyStore<MemoryStore>, clock: &TestClock, keys: &TestKeys, plans: &str) -> MeterBuilder {
+    Meter::builder(StoredKeyVerifier::new(flaky.clone(), keys.peppers()))
+        .plans(Plans::from_toml(plans).unwrap())
+        .quota(flaky.clone())
+        .usage(flaky.clone())
+        .clock(clock.clone())
 }
 
-pub async fn add_key(store: &MemoryStore, account: AccountId, scopes: Vec<String>) -> (IssuedKey, KeyId) {
-    let user = UserId::from_uuid(Uuid::now_v7());
-    let issuer = KeyIssuer::new(peppers()).unwrap();
-    let (key, mut record) = issuer
-        .issue(account, user, "test", KeyEnv::Live, SystemClock::new().now())
-        .unwrap();
-    record.scopes = scopes;
-    store.insert(&record).await.unwrap();
-    (key, record.id)
+/// Gives other tasks their turn until `done`.
+pub async fn until(done: impl Fn() -> bool) {
+    for _ in 0..1_000_000 {
+        if done() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it did not happen");
 }
 
 pub fn with_key(key: &str) -> Request<Full<Bytes>> {

@@ -7,3 +7,6 @@
 )]
 
 mod conformance;
+mod kit;
+mod memory;
+mod suite_bites;

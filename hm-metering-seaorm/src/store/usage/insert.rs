@@ -1,6 +1,8 @@
 //! Inserting many events at once.
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait};
+#[cfg(feature = "postgres")]
+use sea_orm::ConnectionTrait;
+use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use crate::entity::usage_event::{Entity, Model};
 use crate::error::Failure;
@@ -12,17 +14,14 @@ const COLUMNS: usize = 18;
 /// Inserts all of them. An id that is there already is a conflict.
 pub(super) async fn insert(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
     for chunk in rows.chunks(sql::rows_max(COLUMNS)) {
-        match transaction.get_database_backend() {
-            #[cfg(feature = "postgres")]
-            DbBackend::Postgres => {
-                transaction.execute_raw(arrays::statement(chunk)).await?;
-            }
-            _ => {
-                Entity::insert_many(sql::to_insert(chunk))
-                    .exec_without_returning(transaction)
-                    .await?;
-            }
+        #[cfg(feature = "postgres")]
+        if transaction.get_database_backend() == sea_orm::DbBackend::Postgres {
+            transaction.execute_raw(arrays::statement(chunk)).await?;
+            continue;
         }
+        Entity::insert_many(sql::to_insert(chunk))
+            .exec_without_returning(transaction)
+            .await?;
     }
     Ok(())
 }

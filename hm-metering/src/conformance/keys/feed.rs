@@ -22,6 +22,7 @@ pub(super) async fn start(fixture: &KeyFixture) -> ChangeCursor {
 /// Whether nothing is waiting after `cursor`. A store that gives changes twice may never be quiet.
 pub(super) async fn is_quiet(fixture: &KeyFixture, cursor: ChangeCursor) -> bool {
     let page = fixture.store.changes_since(Some(cursor), 100).await.unwrap();
+    assert!(page.cursor >= cursor, "the feed went back");
     page.changes.is_empty() && !page.more
 }
 
@@ -134,6 +135,8 @@ pub async fn the_feed_comes_in_pages(fixture: KeyFixture) {
             "whether more than {limit} of seven changes are waiting"
         );
     }
+    let end = start(&fixture).await;
+    is_quiet(&fixture, end).await;
 }
 
 /// Revoking a second time puts nothing in the feed.

@@ -52,6 +52,8 @@ pub async fn pages_have_each_key_once(fixture: KeyFixture) {
             assert_eq!(part.items.len(), limit.min(left), "limit {limit}");
             seen.extend(part.items);
             cursor = part.next;
+            let whole = seen.len() == expected.len();
+            assert_eq!(cursor.is_none(), whole, "the last page alone has no cursor");
             if cursor.is_none() {
                 break;
             }

@@ -35,6 +35,8 @@ pub async fn pages_have_each_event_once(fixture: UsageFixture) {
             assert_eq!(page.items.len(), limit.min(left), "limit {limit}");
             seen.extend(page.items);
             cursor = page.next;
+            let whole = seen.len() == expected.len();
+            assert_eq!(cursor.is_none(), whole, "the last page alone has no cursor");
             if cursor.is_none() {
                 break;
             }

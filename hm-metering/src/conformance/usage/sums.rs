@@ -24,7 +24,7 @@ fn mixed(account: AccountId) -> Vec<Event> {
                 0 => Event {
                     units: vec![
                         (MeterName::REQUESTS, Units::ONE),
-                        (TOKENS, Units::new(number as u64)),
+                        (TOKENS, Units::new(number as u64 + 1)),
                     ],
                     ..event
                 },

@@ -1,0 +1,138 @@
+//! Accounts and keys ready made.
+
+use crate::id::{AccountId, IdSource, KeyId, UserId};
+use crate::key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
+use crate::keys::{KeyStore, NewKey, StoredKeyVerifier};
+use crate::memory::MemoryStore;
+use crate::name::PlanId;
+use crate::time::Timestamp;
+
+/// Makes accounts and keys in a [`MemoryStore`], under a pepper that everybody knows.
+///
+/// For tests only: its methods panic when something fails.
+#[derive(Debug)]
+pub struct TestKeys {
+    store: MemoryStore,
+    peppers: Peppers,
+    ids: IdSource,
+}
+
+/// An account with one person and one key.
+#[derive(Debug)]
+pub struct TestKey {
+    /// The account.
+    pub account: AccountId,
+    /// The person.
+    pub user: UserId,
+    /// The key's id.
+    pub key: KeyId,
+    /// The key itself.
+    pub issued: IssuedKey,
+}
+
+impl TestKey {
+    /// The key's text, for a request's header.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.issued.expose()
+    }
+
+    /// The key as a caller presents it.
+    #[must_use]
+    pub fn presented(&self) -> PresentedKey {
+        self.issued.to_presented()
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a test whose fixtures fail has to stop")]
+impl TestKeys {
+    /// Keys in `store`.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn new(store: MemoryStore) -> Self {
+        let pepper = Pepper::new(1, &[0x42; 32]).expect("the pepper is long enough");
+        Self {
+            store,
+            peppers: Peppers::new(pepper),
+            ids: IdSource::from_os().expect("randomness for ids"),
+        }
+    }
+
+    /// The pepper that the keys are kept under.
+    #[must_use]
+    pub fn peppers(&self) -> Peppers {
+        self.peppers.clone()
+    }
+
+    /// A verifier that accepts the keys.
+    #[must_use]
+    pub fn verifier(&self) -> StoredKeyVerifier {
+        StoredKeyVerifier::new(self.store.clone(), self.peppers())
+    }
+
+    /// A new account on `plan` that began at `now`, with a live key that has no scopes and no end.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    pub async fn issue(&self, plan: PlanId, now: Timestamp) -> TestKey {
+        self.issue_with(plan, now, |_| ()).await
+    }
+
+    /// The same, with the key's record changed by `change` before it is kept.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give, or the store refuses what `change` made of the record.
+    pub async fn issue_with(
+        &self,
+        plan: PlanId,
+        now: Timestamp,
+        change: impl FnOnce(&mut NewKey) + Send,
+    ) -> TestKey {
+        let account = AccountId::from(self.ids.next(now));
+        self.store.add_account(account, plan, now);
+        self.issue_for(account, self.ids.next(now).into(), now, change)
+            .await
+    }
+
+    /// Another key for an account that is there.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give, or the store refuses the key.
+    pub async fn issue_for(
+        &self,
+        account: AccountId,
+        user: UserId,
+        now: Timestamp,
+        change: impl FnOnce(&mut NewKey) + Send,
+    ) -> TestKey {
+        let issued = KeyFormat::default()
+            .generate(KeyEnv::Live)
+            .expect("randomness for a key");
+        let mut key = NewKey {
+            id: self.ids.next(now).into(),
+            account,
+            user,
+            digest: self.peppers.current().digest(&issued.to_presented()),
+            pepper: self.peppers.current().number(),
+            name: "test key".to_owned(),
+            prefix: issued.display_prefix().to_owned(),
+            last4: issued.last4().to_owned(),
+            env: KeyEnv::Live,
+            scopes: Vec::new(),
+            not_before: None,
+            expires_at: None,
+            metadata: std::collections::BTreeMap::new(),
+            created_at: now,
+        };
+        change(&mut key);
+        self.store.insert(&key).await.expect("the key should be kept");
+        TestKey {
+            account,
+            user,
+            key: key.id,
+            issued,
+        }
+    }
+}

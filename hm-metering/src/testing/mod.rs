@@ -1,0 +1,33 @@
+//! The test kit: a clock to be set, stores that fail when told to, and keys ready made.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! use std::time::Duration;
+//!
+//! use hm_metering::testing::{FlakyStore, StoreCall, TestClock, TestKeys};
+//! use hm_metering::{Clock, KeyVerifier, MemoryStore, PlanId, StoreErrorKind, StoredKeyVerifier, Timestamp};
+//!
+//! let clock = TestClock::at(Timestamp::default());
+//! let store = FlakyStore::new(MemoryStore::new());
+//! let keys = TestKeys::new(store.inner().clone());
+//! let key = keys.issue(PlanId::from_static("free"), clock.now()).await;
+//! let verifier = StoredKeyVerifier::new(store.clone(), keys.peppers());
+//!
+//! store.fail_next(1, StoreErrorKind::Unavailable);
+//! assert!(verifier.verify(&key.presented(), clock.now()).await.is_err());
+//! assert!(verifier.verify(&key.presented(), clock.now()).await.is_ok());
+//! assert_eq!(store.calls().of(StoreCall::FindByDigest), 2);
+//! clock.advance(Duration::from_secs(60));
+//! # });
+//! ```
+
+mod calls;
+mod clock;
+mod fixtures;
+mod flaky;
+mod stores;
+
+pub use calls::{Calls, StoreCall};
+pub use clock::TestClock;
+pub use fixtures::{TestKey, TestKeys};
+pub use flaky::FlakyStore;

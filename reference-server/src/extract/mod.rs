@@ -1,0 +1,14 @@
+//! What handlers ask for as arguments.
+
+mod app;
+mod bearer;
+mod caller;
+mod client;
+mod json;
+mod reader;
+
+pub use self::bearer::bearer_token;
+pub use self::caller::{Caller, invalid_token};
+pub use self::client::Client;
+pub use self::json::{BodyLimit, JsonBody, OptionalJsonBody};
+pub use self::reader::UsageReader;

@@ -1,0 +1,121 @@
+//! Whoever may read an account's usage: a person with an access token, or a machine with an API key.
+
+use std::fmt::Debug;
+
+use hm_metering::keys::Verdict;
+use hm_metering::{KeyVerifier, PresentedKey, Refusal, RefusalKind};
+use hm_metering_seaorm::entity::account;
+use salvo::extract::{Extractible, Metadata};
+use salvo::http::HeaderMap;
+use salvo::oapi::{Components, EndpointArgRegister, Operation, SecurityRequirement};
+use salvo::{Depot, Request, Writer};
+use uuid::Uuid;
+
+use super::{Caller, bearer_token};
+use crate::app::App;
+use crate::database::in_task;
+use crate::domain::accounts::open_account;
+use crate::domain::permission::Action;
+use crate::error::AppError;
+
+/// An account whose usage may be read, and who reads it.
+#[derive(Clone, Debug)]
+pub struct UsageReader {
+    /// The account.
+    pub account: account::Model,
+    /// The person who asks, or who made the key that asks.
+    pub user_id: Option<Uuid>,
+}
+
+enum Credential<'a> {
+    Token(&'a str),
+    Key(&'a str),
+}
+
+impl UsageReader {
+    async fn of(app: &App, headers: &HeaderMap) -> Result<Self, AppError> {
+        match credential(app, headers)? {
+            Credential::Token(token) => {
+                let caller = Caller::of_token(app, token).await?;
+                caller.require(Action::ReadUsage)?;
+                Ok(Self {
+                    user_id: Some(caller.member.user.id),
+                    account: caller.member.account,
+                })
+            }
+            Credential::Key(key) => Self::of_key(app, PresentedKey::new(key)).await,
+        }
+    }
+
+    async fn of_key(app: &App, key: PresentedKey) -> Result<Self, AppError> {
+        let now = app.clock().now();
+        let app = app.clone();
+        in_task(async move {
+            let Verdict::Valid(verified) = app.verifier().verify(&key, now).await? else {
+                return Err(invalid_key());
+            };
+            let principal = verified.principal;
+            let account = open_account(app.database().reader(), principal.account().as_uuid())
+                .await
+                .map_err(crate::domain::DomainError::from)?
+                .ok_or_else(invalid_key)?;
+            Ok(Self {
+                account,
+                user_id: principal.user().map(|user| user.as_uuid()),
+            })
+        })
+        .await
+    }
+}
+
+fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Credential<'a>, AppError> {
+    let mut keys = headers.get_all("x-api-key").iter();
+    let bearer = bearer_token(headers)?;
+    match (keys.next(), keys.next(), bearer) {
+        (None, _, None) => Err(AppError::unauthorized(
+            "missing_token",
+            "Send an access token or an API key.",
+        )),
+        (None, _, Some(token)) if app.verifier().claims(token) => Ok(Credential::Key(token)),
+        (None, _, Some(token)) => Ok(Credential::Token(token)),
+        (Some(key), None, None) => key
+            .to_str()
+            .map(|key| Credential::Key(key.trim()))
+            .map_err(|_| invalid_key()),
+        _ => Err(AppError::bad_request(
+            "ambiguous_credentials",
+            "Send one access token or one API key.",
+        )),
+    }
+}
+
+/// The same words as on metered routes, where the engine says them.
+fn invalid_key() -> AppError {
+    let refusal = Refusal::new(RefusalKind::InvalidKey(hm_metering::keys::InvalidKey::Unknown));
+    AppError::unauthorized(refusal.code(), refusal.to_string())
+}
+
+impl<'ex> Extractible<'ex> for UsageReader {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    async fn extract(
+        req: &'ex mut Request,
+        depot: &'ex mut Depot,
+    ) -> Result<Self, impl Writer + Send + Debug + 'static> {
+        match App::of(depot) {
+            Ok(app) => Self::of(&app, req.headers()).await,
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl EndpointArgRegister for UsageReader {
+    fn register(_components: &mut Components, operation: &mut Operation, _arg: &str) {
+        let either =
+            ["accessToken", "apiKey"].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new()));
+        operation.securities.get_or_insert_default().extend(either);
+    }
+}

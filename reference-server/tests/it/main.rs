@@ -1,0 +1,23 @@
+//! The server in process: each test has its own database and its own clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod bad_input;
+mod data;
+mod framework;
+mod guessing;
+mod harness;
+mod keys;
+mod logs;
+mod me;
+mod migrations;
+mod sessions;
+mod sign_in;
+mod usage;
