@@ -164,14 +164,11 @@ impl MeterBuilder {
         self
     }
 
-    /// Starts the meter's tasks. It is `async` so that it can only be called where they can run.
+    /// Asks the verifier where its feed of changes stands, and starts the meter's tasks. A store that does not answer delays
+    /// the start by [`MeterBuilder::store_timeout`] and does not prevent it.
     ///
     /// # Errors
     /// [`ConfigError`], for the first thing that is missing or makes no sense.
-    #[expect(
-        clippy::unused_async,
-        reason = "stores may need to be asked at start; callers await it already"
-    )]
     pub async fn start(self) -> Result<Meter, ConfigError> {
         let (Some(plans), Some(sink)) = (self.plans.clone(), self.usage.clone()) else {
             return Err(if self.plans.is_none() {
@@ -238,9 +235,10 @@ impl MeterBuilder {
             invalid_for: self.invalid_for,
             under_way: std::sync::Mutex::new(HashMap::new()),
         };
+        let begun_at = feed.begin().await;
         let tasks = Tasks {
             flusher: Some(runtime.spawn(flusher.run())),
-            feed: runtime.spawn(feed.run()),
+            feed: runtime.spawn(feed.run(begun_at)),
             book: book
                 .clone()
                 .map(|book| runtime.spawn(book.run(self.flush_interval))),

@@ -21,11 +21,19 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// Finds where the feed stands now, before anything is kept that could change. None when it can't be told yet.
+    pub(crate) async fn begin(&self) -> Option<ChangeCursor> {
+        match self.follow(None).await {
+            Some(Step::At(cursor)) => Some(cursor),
+            Some(Step::Lost | Step::NoFeed) | None => None,
+        }
+    }
+
     /// Works until it is dropped, or until the verifier says that it has no feed.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(self, begun_at: Option<ChangeCursor>) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut cursor = None;
+        let mut cursor = begun_at;
         loop {
             ticks.tick().await;
             match self.follow(cursor).await {

@@ -72,13 +72,7 @@ async fn keys_that_are_not_accepted_look_alike_but_are_told_apart_inside() {
         .unwrap();
     let unknown = KeyFormat::default().generate(KeyEnv::Live).unwrap();
     let typo = stage.key.expose().replace("hm_live_", "hm_live_x");
-    for key in [
-        "hm_live_",
-        "password",
-        &typo,
-        unknown.expose(),
-        revoked.text(),
-    ] {
+    for key in ["hm_live_", "password", &typo, unknown.expose(), revoked.text()] {
         let request = Request::get("/facts")
             .header("authorization", format!("Bearer {key}"))
             .body(Full::default());

@@ -15,8 +15,8 @@ use hm_metering::quota::{Balance, QuotaKey};
 use hm_metering::testing::{FlakyStore, TestClock, TestKey, TestKeys};
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{
-    AccountId, Clock, IssuedKey, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, Plans, PlanId, QuotaStore,
-    StoredKeyVerifier, Timestamp, UsageStore, UserId,
+    AccountId, Clock, IssuedKey, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, PlanId, Plans,
+    QuotaStore, StoredKeyVerifier, Timestamp, UsageStore, UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -74,20 +74,40 @@ impl Stage {
         let clock = TestClock::at(Timestamp::from_micros(START));
         let keys = TestKeys::new(store.clone());
         let now = clock.now();
-        let made = keys.issue_with(PlanId::from_static("free"), now, |new| key(new, now)).await;
+        let made = keys
+            .issue_with(PlanId::from_static("free"), now, |new| key(new, now))
+            .await;
         let flaky = FlakyStore::new(store.clone());
-        let meter = change(builder(&flaky, &clock, &keys, plans)).start().await.unwrap();
-        Self { store, flaky, clock, keys, meter, key: made.issued, key_id: made.key, account: made.account, user: made.user }
+        let meter = change(builder(&flaky, &clock, &keys, plans))
+            .start()
+            .await
+            .unwrap();
+        Self {
+            store,
+            flaky,
+            clock,
+            keys,
+            meter,
+            key: made.issued,
+            key_id: made.key,
+            account: made.account,
+            user: made.user,
+        }
     }
 
     /// Another meter on the same store, as in another process.
     pub async fn second_meter(&self, plans: &str) -> Meter {
-        builder(&self.flaky, &self.clock, &self.keys, plans).start().await.unwrap()
+        builder(&self.flaky, &self.clock, &self.keys, plans)
+            .start()
+            .await
+            .unwrap()
     }
 
     /// Another key of the same account.
     pub async fn another_key(&self) -> TestKey {
-        self.keys.issue_for(self.account, self.user, self.now(), |_| ()).await
+        self.keys
+            .issue_for(self.account, self.user, self.now(), |_| ())
+            .await
     }
 
     pub fn now(&self) -> Timestamp {
@@ -122,7 +142,11 @@ impl Stage {
     /// What the store says of the quota of `requests` in this account's month.
     pub async fn balance(&self) -> Balance {
         let period = PeriodRule::AnchoredMonth.period_at(self.now(), Timestamp::from_micros(START));
-        let key = QuotaKey { account: self.account, meter: MeterName::REQUESTS, period };
+        let key = QuotaKey {
+            account: self.account,
+            meter: MeterName::REQUESTS,
+            period,
+        };
         self.store.balances(&[key]).await.unwrap()[0]
     }
 }

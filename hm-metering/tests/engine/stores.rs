@@ -13,20 +13,29 @@ use crate::stage::{FIVE, Stage, facts, handler, until};
 
 /// Sends a request through and answers its status.
 async fn status(stage: &Stage) -> u16 {
-    let response = stage.meter.layer("facts").layer(handler(facts)).oneshot(stage.request()).await.unwrap();
+    let response = stage
+        .meter
+        .layer("facts")
+        .layer(handler(facts))
+        .oneshot(stage.request())
+        .await
+        .unwrap();
     let status = response.status().as_u16();
     response.into_body().collect().await.unwrap();
     status
 }
 
 fn thousand() -> String {
-    FIVE.replace("limit = 5,", "limit = 100000,").replace("limit = 1000, per_seconds", "limit = 100000, per_seconds")
+    FIVE.replace("limit = 5,", "limit = 100000,")
+        .replace("limit = 1000, per_seconds", "limit = 100000, per_seconds")
 }
 
 #[tokio::test]
 async fn a_warm_request_makes_no_store_call() {
     let stage = Stage::with(&thousand(), Vec::new(), |builder| {
-        builder.flush_interval(Duration::from_secs(3_600)).feed_interval(Duration::from_secs(3_600))
+        builder
+            .flush_interval(Duration::from_secs(3_600))
+            .feed_interval(Duration::from_secs(3_600))
     })
     .await;
     // Warm up until the lease has room for what follows; its size doubles with each renewal.
@@ -45,7 +54,9 @@ async fn a_warm_request_makes_no_store_call() {
 #[tokio::test]
 async fn a_refused_request_makes_no_store_call() {
     let stage = Stage::with(FIVE, Vec::new(), |builder| {
-        builder.flush_interval(Duration::from_secs(3_600)).feed_interval(Duration::from_secs(3_600))
+        builder
+            .flush_interval(Duration::from_secs(3_600))
+            .feed_interval(Duration::from_secs(3_600))
     })
     .await;
     for expected in [200, 200, 200, 200, 200, 429] {
@@ -63,7 +74,9 @@ async fn a_thousand_first_uses_of_a_key_make_one_look_up() {
     let stage = Stage::new(&thousand()).await;
     stage.flaky.hang();
     let service = stage.meter.layer("facts").layer(handler(facts));
-    let requests: Vec<_> = (0..1_000).map(|_| tokio::spawn(service.clone().oneshot(stage.request()))).collect();
+    let requests: Vec<_> = (0..1_000)
+        .map(|_| tokio::spawn(service.clone().oneshot(stage.request())))
+        .collect();
     until(|| stage.flaky.calls().of(StoreCall::FindByDigest) == 1).await;
     tokio::task::yield_now().await;
     stage.flaky.recover();
@@ -84,7 +97,9 @@ async fn garbage_and_known_unknown_keys_make_no_look_up() {
         assert_eq!(service.clone().oneshot(request).await.unwrap().status(), 401);
     }
     assert_eq!(stage.flaky.calls().of(StoreCall::FindByDigest), before);
-    let unknown = hm_metering::KeyFormat::default().generate(hm_metering::KeyEnv::Live).unwrap();
+    let unknown = hm_metering::KeyFormat::default()
+        .generate(hm_metering::KeyEnv::Live)
+        .unwrap();
     for _ in 0..100 {
         let request = crate::stage::with_key(unknown.expose());
         assert_eq!(service.clone().oneshot(request).await.unwrap().status(), 401);
@@ -114,7 +129,9 @@ async fn a_store_that_fails_or_hangs_is_answered_503_in_time_and_nothing_is_lost
 #[tokio::test(start_paused = true)]
 async fn a_lease_whose_answer_was_lost_is_not_debited_twice() {
     let stage = Stage::new(FIVE).await;
-    stage.flaky.fail_every(StoreCall::Lease, StoreErrorKind::Unavailable);
+    stage
+        .flaky
+        .fail_every(StoreCall::Lease, StoreErrorKind::Unavailable);
     assert_eq!(status(&stage).await, 503);
     stage.flaky.recover();
     stage.flaky.lose_next(1);
@@ -128,11 +145,16 @@ async fn a_lease_whose_answer_was_lost_is_not_debited_twice() {
 async fn a_sink_that_is_away_gets_every_event_once_when_it_is_back() {
     let stage = Stage::new(FIVE).await;
     assert_eq!(status(&stage).await, 200);
-    stage.flaky.fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
+    stage
+        .flaky
+        .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
     for _ in 0..3 {
         assert_eq!(status(&stage).await, 200);
     }
-    assert!(!stage.meter.flush(Duration::from_secs(5)).await, "it can't have been recorded");
+    assert!(
+        !stage.meter.flush(Duration::from_secs(5)).await,
+        "it can't have been recorded"
+    );
     stage.flaky.recover();
     stage.flaky.lose_next(2);
     assert!(stage.meter.flush(Duration::from_secs(60)).await);
@@ -143,7 +165,10 @@ async fn a_sink_that_is_away_gets_every_event_once_when_it_is_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_the_sink_refuses_loses_only_the_event_that_is_wrong() {
-    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.flush_interval(Duration::from_secs(3_600))).await;
+    let stage = Stage::with(FIVE, Vec::new(), |builder| {
+        builder.flush_interval(Duration::from_secs(3_600))
+    })
+    .await;
     for _ in 0..5 {
         assert_eq!(status(&stage).await, 200);
     }
@@ -158,7 +183,11 @@ async fn a_revoked_key_is_refused_by_the_feed_and_never_beyond_the_staleness_bou
     let stage = Stage::new(&thousand()).await;
     assert_eq!(status(&stage).await, 200);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    stage.store.revoke(stage.account, stage.key_id, stage.now()).await.unwrap();
+    stage
+        .store
+        .revoke(stage.account, stage.key_id, stage.now())
+        .await
+        .unwrap();
     // Nobody told the meter; the feed does, within half a second.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(status(&stage).await, 401);
@@ -166,18 +195,31 @@ async fn a_revoked_key_is_refused_by_the_feed_and_never_beyond_the_staleness_bou
     let cut_off = Stage::new(&thousand()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(status(&cut_off).await, 200);
-    cut_off.flaky.fail_every(StoreCall::ChangesSince, StoreErrorKind::Unavailable);
-    cut_off.store.revoke(cut_off.account, cut_off.key_id, cut_off.now()).await.unwrap();
+    cut_off
+        .flaky
+        .fail_every(StoreCall::ChangesSince, StoreErrorKind::Unavailable);
+    cut_off
+        .store
+        .revoke(cut_off.account, cut_off.key_id, cut_off.now())
+        .await
+        .unwrap();
     cut_off.clock.advance(Duration::from_millis(4_900));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(status(&cut_off).await, 200, "still believed: the feed was read less than the bound ago");
+    assert_eq!(
+        status(&cut_off).await,
+        200,
+        "still believed: the feed was read less than the bound ago"
+    );
     cut_off.clock.advance(Duration::from_millis(200));
     assert_eq!(status(&cut_off).await, 401);
 }
 
 #[tokio::test]
 async fn a_key_ends_at_its_moment_without_another_look_up() {
-    let stage = Stage::with_key(&thousand(), |key, now| key.expires_at = Some(now.plus(Duration::from_secs(2)))).await;
+    let stage = Stage::with_key(&thousand(), |key, now| {
+        key.expires_at = Some(now.plus(Duration::from_secs(2)))
+    })
+    .await;
     assert_eq!(status(&stage).await, 200);
     stage.clock.advance(Duration::from_micros(1_999_999));
     assert_eq!(status(&stage).await, 200);
@@ -198,9 +240,18 @@ async fn a_new_period_begins_with_the_whole_quota() {
         assert_eq!(status(&stage).await, expected);
     }
     let events = stage.events().await;
-    let charged: u64 = events.iter().map(|event| event.units_of(&MeterName::REQUESTS).get()).sum();
+    let charged: u64 = events
+        .iter()
+        .map(|event| event.units_of(&MeterName::REQUESTS).get())
+        .sum();
     assert_eq!((events.len(), charged), (12, 10));
-    assert_eq!(events.iter().filter(|event| event.outcome == Outcome::Refused).count(), 2);
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event.outcome == Outcome::Refused)
+            .count(),
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,7 +271,9 @@ async fn an_idle_lease_goes_back_to_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_meters_on_one_store_admit_exactly_the_quota() {
-    let plans = FIVE.replace("limit = 5,", "limit = 500,").replace("limit = 1000, per_seconds", "limit = 100000, per_seconds");
+    let plans = FIVE
+        .replace("limit = 5,", "limit = 500,")
+        .replace("limit = 1000, per_seconds", "limit = 100000, per_seconds");
     let stage = Stage::new(&plans).await;
     let other = stage.second_meter(&plans).await;
     let clients: Vec<_> = [&stage.meter, &other]
