@@ -1,4 +1,4 @@
-//! API keys, rate limits, exact quotas and a usage ledger as one Tower layer.
+#![doc = include_str!("../README.md")]
 
 #[cfg(feature = "axum")]
 pub mod axum;
