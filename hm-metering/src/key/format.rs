@@ -75,7 +75,7 @@ pub struct ParsedKey {
     pub env: KeyEnv,
 }
 
-/// The format of one product's keys; see the [module](self) for the layout.
+/// The format of one product's keys; see the [module](crate::key) for the layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyFormat {
     prefix: String,

@@ -1,4 +1,4 @@
-//! Where keys are kept, and how a presented key becomes a [`Principal`].
+//! Where keys are kept, and how a presented key becomes a [`Principal`](crate::Principal).
 
 mod issuer;
 mod record;
