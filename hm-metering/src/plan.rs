@@ -19,11 +19,11 @@ use crate::units::Units;
 pub struct RateLimit {
     /// Its name in `RateLimit-Policy` and in refusals, such as `second`.
     pub name: String,
-    /// How much flows in each window, in units; at least one.
+    /// How many requests flow in each window, whatever they cost; at least one.
     pub limit: u32,
     /// The window; more than nothing.
     pub per: Duration,
-    /// How much may come at once; at least one.
+    /// How many may come at once; at least one.
     pub burst: u32,
 }
 

@@ -11,7 +11,6 @@ use sea_orm_migration::MigratorTrait;
 
 use crate::auth::password::PasswordError;
 use crate::auth::{AccessTokens, Attempts, Passwords};
-use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::domain::keys::{self, Keys};
@@ -93,7 +92,7 @@ impl App {
             .plans(plans.clone())
             .quota(store.clone())
             .usage(store.clone())
-            .clock(SharedClock(Arc::clone(&clock)))
+            .clock(Arc::clone(&clock))
             .flush_interval(config.usage.flush_interval)
             .start()
             .await?;

@@ -4,7 +4,6 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod database;
 pub mod domain;
@@ -36,7 +35,6 @@ use crate::middleware::cors::Cors;
 use crate::middleware::not_served::RenderRefusals;
 use crate::middleware::request_id::NameRequests;
 use crate::middleware::security_headers::SecurityHeaders;
-use crate::middleware::timeout::TimeLimit;
 
 /// Why there is no service.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +66,6 @@ pub fn build_service(app: App) -> Result<Service, ServiceError> {
         .hoop(SecurityHeaders)
         .hoop(Cors::new(http.allowed_origins))
         .hoop(CatchPanics)
-        .hoop(TimeLimit(http.request_timeout))
         .hoop(BodyLimit(http.body_limit_bytes))
         .hoop(Provide(app)))
 }

@@ -10,12 +10,14 @@ use crate::api::describe::Describe;
 use crate::api::docs::{Document, Page};
 use crate::api::{auth, data, health, keys, me, usage};
 use crate::app::App;
-use crate::clock::SharedClock;
 use crate::middleware::demo::Metered;
+use crate::middleware::timeout::TimeLimit;
 
 /// Routes that the OpenAPI document describes.
 pub(crate) fn described(app: &App) -> Router {
-    Router::new()
+    let limit = TimeLimit(app.config().http.request_timeout);
+    let limited = Router::new()
+        .hoop(limit)
         .push(
             Router::with_path("healthz")
                 .get(health::alive)
@@ -31,9 +33,11 @@ pub(crate) fn described(app: &App) -> Router {
                 .push(sign_in(app))
                 .push(people())
                 .push(api_keys())
-                .push(reports())
-                .push(metered(app)),
-        )
+                .push(reports()),
+        );
+    Router::new()
+        .push(limited)
+        .push(Router::with_path("api/v1").push(metered(app, limit)))
 }
 
 /// Routes about the API itself.
@@ -101,7 +105,7 @@ fn reports() -> Router {
 }
 
 /// What costs units: the engine of `hm-metering` decides before the handlers see anything.
-fn metered(app: &App) -> Router {
+fn metered(app: &App, limit: TimeLimit) -> Router {
     let description = Describe {
         summary: "Questions to data sources, metered",
         methods: "GET, POST, OPTIONS",
@@ -111,13 +115,20 @@ fn metered(app: &App) -> Router {
         .with_demo(app.config().demo.daily_quota, |limit| by_address(app, limit));
     Router::with_path("data")
         .options(description)
-        .push(Router::new().hoop(metering).get(data::query).post(data::ask))
+        // The time limit is inside of the metering, so that the answer it gives is not charged.
+        .push(
+            Router::new()
+                .hoop(metering)
+                .hoop(limit)
+                .get(data::query)
+                .post(data::ask),
+        )
 }
 
 fn by_address(app: &App, limit: RateLimitLayer) -> RateLimitLayer {
     limit
         .trusted_proxies(app.config().http.trusted_proxies.clone())
-        .clock(SharedClock(Arc::clone(app.clock())))
+        .clock(Arc::clone(app.clock()))
 }
 
 /// Answers `HEAD` as the handler answers `GET`; the framework leaves the body out. It is not in the OpenAPI document.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::id::AccountId;
 use crate::plan::{Plan, Quota, RateLimit};
-use crate::quota::{Counter, LeaseBook};
+use crate::quota::{Counter, LeaseBook, nanos};
 use crate::rate::gcra::{Check, Rate};
 use crate::time::Timestamp;
 
@@ -73,21 +73,22 @@ pub(crate) struct Account {
     pub(crate) id: AccountId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) anchor: Timestamp,
-    pub(crate) buckets: Box<[Bucket]>,
+    pub(crate) buckets: Arc<[Bucket]>,
     pub(crate) quotas: Box<[(Quota, Arc<Counter>)]>,
-    /// When the plan was asked for, on the monotonic clock.
-    pub(crate) asked_at: Duration,
+    /// When the plan was last asked for, in nanoseconds of the monotonic clock.
+    asked_at: AtomicU64,
     /// Set when the account changed: entries that point here are asked for again.
     stale: AtomicBool,
 }
 
 impl Account {
+    /// `before` is what was known of the account: as long as its rates stay, their state does.
     pub(crate) fn new(
         id: AccountId,
         plan: Arc<Plan>,
         anchor: Timestamp,
         book: Option<&LeaseBook>,
-        asked_at: Duration,
+        before: Option<&Self>,
     ) -> Self {
         let counters = |book: &LeaseBook| {
             plan.quotas
@@ -95,15 +96,32 @@ impl Account {
                 .map(|quota| (quota.clone(), book.counter(id, &quota.meter)))
                 .collect()
         };
+        let kept = before.filter(|before| before.plan.rates == plan.rates);
         Self {
             id,
             anchor,
-            buckets: plan.rates.iter().map(Bucket::new).collect(),
+            buckets: kept.map_or_else(
+                || plan.rates.iter().map(Bucket::new).collect(),
+                |before| Arc::clone(&before.buckets),
+            ),
             quotas: book.map(counters).unwrap_or_default(),
             plan,
-            asked_at,
+            asked_at: AtomicU64::new(0),
             stale: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it says the same of an account as this plan and anchor.
+    pub(crate) fn is_same(&self, plan: &Plan, anchor: Timestamp) -> bool {
+        *self.plan == *plan && self.anchor == anchor
+    }
+
+    pub(crate) fn asked_at(&self) -> Duration {
+        Duration::from_nanos(self.asked_at.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn note_asked(&self, at: Duration) {
+        self.asked_at.fetch_max(nanos(at), Ordering::AcqRel);
     }
 
     pub(crate) fn is_stale(&self) -> bool {

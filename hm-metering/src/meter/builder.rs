@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -203,6 +204,7 @@ impl MeterBuilder {
         }));
         let (finished_sender, finished) = mpsc::channel(self.queue);
         let (request_sender, requests) = mpsc::channel(64);
+        let events_lost = Arc::new(AtomicU64::new(0));
         let flusher = Flusher {
             sink,
             settle,
@@ -216,6 +218,8 @@ impl MeterBuilder {
             finished,
             requests,
             next_batch: 1,
+            events_lost: Arc::clone(&events_lost),
+            is_asked: true,
         };
         let feed = Feed {
             verifier: Arc::clone(&self.verifier),
@@ -254,6 +258,8 @@ impl MeterBuilder {
             finished: finished_sender,
             requests: request_sender,
             wait_at_most: self.store_timeout,
+            refusals_missed: AtomicU64::new(0),
+            events_lost,
             tasks: Mutex::new(tasks),
         })))
     }

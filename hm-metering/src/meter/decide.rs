@@ -9,7 +9,7 @@ use super::account::Account;
 use super::report::{LimitReport, QuotaReport, RateReport};
 use crate::operation::Operation;
 use crate::plan::Quota;
-use crate::quota::{Exhaustion, Lease, LeaseBook, Take, nanos};
+use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
 use crate::time::Timestamp;
@@ -67,16 +67,13 @@ pub(crate) fn decide(
 ) -> Decision {
     let ticks = nanos(now.monotonic);
     if let Some((position, check)) = violated_rate(account, ticks) {
-        return refuse_for_rate(account, operation, position, check, now);
+        return refuse_for_rate(account, position, check, now);
     }
     let mut holds = Holds::new();
     if let Some(book) = book {
         for (quota, counter) in &account.quotas {
             let need = operation.units_of(&quota.meter);
-            let lease = counter.at(now.wall).unwrap_or_else(|| {
-                let period = quota.period.period_at(now.wall, account.anchor);
-                counter.open(account.id, &quota.meter, period)
-            });
+            let lease = open(account, quota, counter, now);
             match take(quota, lease, need, book, ticks) {
                 Ok(hold) => holds.push(hold),
                 Err(missed) => {
@@ -101,7 +98,7 @@ pub(crate) fn decide(
                 .iter()
                 .for_each(|bucket| bucket.put_back(1));
             put_back(&holds);
-            return refuse_for_rate(account, operation, position, check, now);
+            return refuse_for_rate(account, position, check, now);
         }
     }
     let report = report(account, &holds, None, now);
@@ -181,13 +178,7 @@ fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
         })
 }
 
-fn refuse_for_rate(
-    account: &Account,
-    operation: &Operation,
-    position: usize,
-    check: Check,
-    now: Now,
-) -> Decision {
+fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -> Decision {
     let bucket = &account.buckets[position];
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
@@ -209,7 +200,6 @@ fn refuse_for_rate(
         remaining,
         wait: wait.or(Some(Duration::ZERO)),
     };
-    let _ = operation;
     let mut report = report(account, &peeked(account, now), None, now);
     report.rate = Some(rate);
     Decision::Refused(refusal, report)
@@ -240,6 +230,25 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
         quota.used = quota.used.max(limit);
     }
     Decision::Refused(refusal, report)
+}
+
+/// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
+pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
+    if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
+        let lease = open(account, quota, counter, now);
+        if !lease.window().is_known() {
+            return Err(lease);
+        }
+    }
+    Ok(report(account, &peeked(account, now), None, now))
+}
+
+/// The window of a quota's present period.
+fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
+    counter.at(now.wall).unwrap_or_else(|| {
+        let period = quota.period.period_at(now.wall, account.anchor);
+        counter.open(account.id, &quota.meter, period)
+    })
 }
 
 /// The counters as they stand, with nothing taken.

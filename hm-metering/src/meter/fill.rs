@@ -9,11 +9,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::account::Account;
-use super::directory::{Caller, Directory, Fingerprint, Moment};
+use super::directory::{Caller, Directory, Fingerprint};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::key::PresentedKey;
-use crate::keys::{InvalidKey, KeyVerifier, Verdict, Verified};
+use crate::keys::{InvalidKey, KeyVerifier, Verdict};
 use crate::plan::PlanSource;
 use crate::quota::LeaseBook;
 use crate::time::Clock;
@@ -118,7 +117,9 @@ impl Filler {
                     return Ok(Filled::Invalid(reason));
                 }
                 Verdict::Valid(verified) => {
-                    if let Some(caller) = self.caller(fingerprint, verified, since, asked_at).await? {
+                    let plan = self.plans.plan_for(&verified.principal).await?;
+                    let (book, asked) = (self.book.as_deref(), (since, asked_at));
+                    if let Some(caller) = self.directory.keep(fingerprint, verified, plan, book, asked) {
                         return Ok(Filled::Caller(caller));
                     }
                 }
@@ -128,32 +129,6 @@ impl Filler {
             StoreErrorKind::Unavailable,
             "check a key that keeps changing",
         ))
-    }
-
-    /// None when the key or its account changed meanwhile.
-    async fn caller(
-        &self,
-        fingerprint: Fingerprint,
-        verified: Verified,
-        since: Moment,
-        asked_at: Duration,
-    ) -> StoreResult<Option<Arc<Caller>>> {
-        let principal = &verified.principal;
-        let plan = self.plans.plan_for(principal).await?;
-        let kept = self.directory.account(principal.account(), asked_at);
-        let account = match kept {
-            // Rate limits keep their state as long as the plan stays.
-            Some(account) if account.plan == plan && account.anchor == principal.anchor() => account,
-            _ => Arc::new(Account::new(
-                principal.account(),
-                plan,
-                principal.anchor(),
-                self.book.as_deref(),
-                asked_at,
-            )),
-        };
-        let caller = Arc::new(Caller::new(verified, account, asked_at));
-        Ok(self.directory.keep(fingerprint, &caller, since).then_some(caller))
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::PlanId;
 use crate::quota::{FencingToken, Holder, Lease, QuotaKey, QuotaStore, Settlement};
 use crate::time::Clock;
@@ -18,6 +20,8 @@ use crate::usage::{Batch, BatchId, Event, UsageSink};
 /// The longest pause between two attempts to record a batch.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How often a batch is tried that fails for a reason nobody can name. What fails for want of an answer is tried for ever.
+const ATTEMPTS: u32 = 10;
 
 /// A finished request on its way to the sink.
 #[derive(Debug)]
@@ -63,6 +67,9 @@ pub(crate) struct Flusher {
     pub(crate) finished: mpsc::Receiver<Finished>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) next_batch: u64,
+    pub(crate) events_lost: Arc<AtomicU64>,
+    /// Whether anybody may still ask for something.
+    pub(crate) is_asked: bool,
 }
 
 impl Flusher {
@@ -74,7 +81,7 @@ impl Flusher {
         loop {
             let room = self.pace.batch_len_max - pending.len();
             tokio::select! {
-                request = self.requests.recv() => match request {
+                request = self.requests.recv(), if self.is_asked => match request {
                     Some(Request::Flush(done)) => {
                         self.flush_all(&mut pending).await;
                         // Whoever asked may have stopped waiting.
@@ -86,10 +93,8 @@ impl Flusher {
                         let _ = done.send(());
                         return;
                     }
-                    None => {
-                        self.flush_all(&mut pending).await;
-                        return;
-                    }
+                    // The meter is gone, but requests that it let through may still be on their way.
+                    None => self.is_asked = false,
                 },
                 _ = ticks.tick() => {
                     self.flush(&mut pending).await;
@@ -144,6 +149,8 @@ impl Flusher {
                 parts.push(half);
                 parts.push(part);
             } else if let Some(lost) = part.first() {
+                self.events_lost.fetch_add(1, Ordering::Relaxed);
+                unnote_submitted(&part);
                 tracing::error!(event.id = %lost.event.id, "an event can't be recorded and is lost");
             }
         }
@@ -152,34 +159,42 @@ impl Flusher {
     /// Answers whether the batch is in the ledger; if not, it never will be.
     async fn record(&self, batch: &Batch) -> bool {
         let mut pause = PAUSE_MIN;
+        let mut attempt = 1;
         loop {
-            match timeout(self.pace.store_timeout, self.record_once(batch)).await {
+            let error = match timeout(self.pace.store_timeout, self.record_once(batch)).await {
                 Ok(Ok(())) => return true,
-                Ok(Err(error)) if !error.is_transient() => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        batch.number = batch.id.number,
-                        batch.events = batch.events.len(),
-                        "a batch can't be recorded"
-                    );
-                    return false;
+                Ok(Err(error)) => error,
+                Err(elapsed) => {
+                    StoreError::new(StoreErrorKind::Timeout, "record a batch").with_source(elapsed)
                 }
-                Ok(Err(error)) => tracing::warn!(
+            };
+            let is_final = match error.kind() {
+                StoreErrorKind::Conflict | StoreErrorKind::Invalid => true,
+                _ => !error.is_transient() && attempt >= ATTEMPTS,
+            };
+            let (number, events) = (batch.id.number, batch.events.len());
+            if is_final {
+                tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    batch.number = batch.id.number,
-                    "a batch could not be recorded; it is tried again"
-                ),
-                Err(_) => tracing::warn!(
-                    batch.number = batch.id.number,
-                    "a batch was not recorded in time; it is tried again"
-                ),
+                    batch.number = number,
+                    batch.events = events,
+                    "a batch can't be recorded"
+                );
+                return false;
             }
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                batch.number = number,
+                attempt,
+                "a batch is tried again"
+            );
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+            attempt += 1;
         }
     }
 
-    async fn record_once(&self, batch: &Batch) -> crate::StoreResult<()> {
+    async fn record_once(&self, batch: &Batch) -> StoreResult<()> {
         self.sink.record(batch).await?;
         match &self.settle {
             Some(quota) => {

@@ -25,6 +25,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -77,6 +78,8 @@ pub(crate) struct Engine {
     finished: mpsc::Sender<Finished>,
     requests: mpsc::Sender<Request>,
     wait_at_most: Duration,
+    refusals_missed: AtomicU64,
+    events_lost: Arc<AtomicU64>,
     tasks: Mutex<Tasks>,
 }
 
@@ -182,12 +185,20 @@ impl Meter {
     }
 
     /// Waits until everything that was finished before the call is in the ledger, at most for `at_most`. Answers whether
-    /// it is.
+    /// it is: false when the time was over, or when an event was lost meanwhile because the sink will never take it.
     pub async fn flush(&self, at_most: Duration) -> bool {
+        let lost = self.events_lost();
         let (done, recorded) = oneshot::channel();
         let flush =
             async { self.0.requests.send(Request::Flush(done)).await.is_ok() && recorded.await.is_ok() };
-        timeout(at_most, flush).await.unwrap_or(false)
+        timeout(at_most, flush).await.unwrap_or(false) && self.events_lost() == lost
+    }
+
+    /// How many events were lost since the start because the sink will never take them, each with an error in the log. It
+    /// stays zero unless something is wrong with the sink.
+    #[must_use]
+    pub fn events_lost(&self) -> u64 {
+        self.0.events_lost.load(Ordering::Relaxed)
     }
 
     /// Ends the meter: records what was finished, gives leases back. Requests that come later, or are finished later, are
@@ -200,7 +211,9 @@ impl Meter {
             async { self.0.requests.send(Request::Stop(done)).await.is_ok() && recorded.await.is_ok() };
         let began = self.0.clock.monotonic();
         // A quarter of the time is kept for the leases.
-        let recorded = timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
+        let lost = self.events_lost();
+        let ended = timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
+        let recorded = ended && self.events_lost() == lost;
         let rest = at_most.saturating_sub(self.0.clock.monotonic().saturating_sub(began));
         let released = match &self.0.book {
             Some(book) => timeout(rest, book.give_all_back())
@@ -211,7 +224,7 @@ impl Meter {
         let mut tasks = self.0.tasks.lock().await;
         tasks.abort_followers();
         if let Some(flusher) = tasks.flusher.take()
-            && !recorded
+            && !ended
         {
             flusher.abort();
         }
@@ -284,10 +297,15 @@ impl Engine {
             .iter()
             .find(|scope| !caller.principal.has_scope(scope))
         {
-            return Decided::Ready(Err((
-                Refusal::new(RefusalKind::MissingScope).with_scope(scope),
-                None,
-            )));
+            let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
+            return match decide::stand(&caller.account, self.book.is_some(), now) {
+                Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
+                Err(lease) => Decided::Ask(Question {
+                    lease,
+                    limit: None,
+                    need: Units::ZERO,
+                }),
+            };
         }
         match decide(&caller.account, operation, self.book.as_ref(), now) {
             Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
@@ -352,15 +370,25 @@ impl Engine {
         report: Option<LimitReport>,
         now: Now,
     ) -> Box<Rejection> {
-        let event = Event {
+        // A key that is not accepted speaks for nobody, whether or not its record is in memory.
+        if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
+            self.record_refusal(&request, caller, &refusal, now);
+        }
+        Box::new(Rejection::new(refusal, report, request.facts.request_id))
+    }
+
+    fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
+        // Half of the queue is for requests that were let through: one who is refused often must not get others refused.
+        let has_room = self.finished.capacity() > self.finished.max_capacity() / 2;
+        let event = || Event {
             id: request.id,
             at: request.arrived.wall,
             account: caller.principal.account(),
             user: caller.principal.user(),
             key: caller.principal.key(),
             operation: request.operation.name().clone(),
-            endpoint: request.facts.endpoint,
-            method: request.facts.method,
+            endpoint: request.facts.endpoint.clone(),
+            method: request.facts.method.clone(),
             source: None,
             status: refusal.status().as_u16(),
             outcome: Outcome::Refused,
@@ -369,18 +397,24 @@ impl Engine {
             response_time_us: micros(now.monotonic.saturating_sub(request.arrived.monotonic)),
             request_id: request.facts.request_id.clone(),
         };
-        if self
-            .finished
-            .try_send(Finished {
-                event,
-                charges: SmallVec::new(),
-            })
-            .is_err()
-        {
-            // It was served by us and charged to nobody: the answer is more useful than its record.
-            tracing::warn!("the queue of events is full; a refused request is not recorded");
+        let recorded = has_room
+            && self
+                .finished
+                .try_send(Finished {
+                    event: event(),
+                    charges: SmallVec::new(),
+                })
+                .is_ok();
+        if !recorded {
+            let missed = self.refusals_missed.fetch_add(1, Ordering::Relaxed) + 1;
+            // Once for each doubling, so that a flood of refusals is not a flood in the log.
+            if missed.is_power_of_two() {
+                tracing::warn!(
+                    refusals.missed = missed,
+                    "refused requests are not recorded: the queue is half full"
+                );
+            }
         }
-        Box::new(Rejection::new(refusal, report, request.facts.request_id))
     }
 
     async fn admit_unknown(
@@ -426,7 +460,9 @@ impl Engine {
             }
         }
         let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-        Err(self.refuse(request, &caller, refusal, None, self.now()))
+        let now = self.now();
+        let report = decide::stand(&caller.account, self.book.is_some(), now).ok();
+        Err(self.refuse(request, &caller, refusal, report, now))
     }
 
     async fn ask(&self, question: &Question, at_most: Duration) -> Answer {

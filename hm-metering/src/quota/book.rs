@@ -1,23 +1,22 @@
 //! The leases that this process holds, and the tasks that renew, release and refresh them.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::lease::{Busy, Operation, Waiting};
 use super::{
-    FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Window, low_water, next_size,
-    want,
+    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, low_water, nanos,
+    next_size, want,
 };
 use crate::error::StoreResult;
 use crate::id::AccountId;
 use crate::name::MeterName;
-use crate::period::Period;
 use crate::time::{Clock, Timestamp};
 use crate::units::Units;
 
@@ -32,150 +31,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How many balances are asked for at once.
 const BALANCES: usize = 500;
 
-/// Why units could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Something was granted; try again.
-    Granted,
-    /// The store has nothing left.
-    Exhausted,
-    /// The store did not answer.
-    Failed,
-}
-
-/// A counter's window and what is needed to lease for it.
-pub(crate) struct Lease {
-    window: Window,
-    /// One operation of this counter runs at a time.
-    busy: AtomicBool,
-    answers: watch::Sender<Answer>,
-    waiting: AtomicU64,
-    state: Mutex<LeaseState>,
-}
-
-#[derive(Default)]
-struct LeaseState {
-    token: Option<FencingToken>,
-    /// An operation whose outcome is unknown. It is repeated before any other.
-    pending: Option<Operation>,
-    size: u64,
-    granted_at: Option<Duration>,
-    left: Option<Units>,
-    taken_before: u64,
-    active_at: Duration,
-}
-
-#[derive(Clone)]
-enum Operation {
-    Lease(LeaseAsk, Duration),
-    Release(Release),
-}
-
-impl Lease {
-    fn new(key: QuotaKey) -> Self {
-        Self {
-            window: Window::new(key),
-            busy: AtomicBool::new(false),
-            answers: watch::Sender::new(Answer::Granted),
-            waiting: AtomicU64::new(0),
-            state: Mutex::default(),
-        }
-    }
-
-    pub(crate) const fn window(&self) -> &Window {
-        &self.window
-    }
-
-    /// The token to settle with; none as long as nothing was leased.
-    pub(crate) fn token(&self) -> Option<FencingToken> {
-        self.with_state(|state| state.token)
-    }
-
-    fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("window", &self.window)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An account's meter over its periods.
-pub(crate) struct Counter {
-    current: ArcSwapOption<Lease>,
-    /// The current window and earlier ones that still have units to give back.
-    windows: Mutex<Vec<Arc<Lease>>>,
-}
-
-impl Counter {
-    fn new() -> Self {
-        Self {
-            current: ArcSwapOption::empty(),
-            windows: Mutex::default(),
-        }
-    }
-
-    /// The window that `now` lies in, if it is the one in use.
-    pub(crate) fn at(&self, now: Timestamp) -> Option<Arc<Lease>> {
-        let current = self.current.load();
-        let lease = current.as_ref()?;
-        lease.window.key().period.contains(now).then(|| Arc::clone(lease))
-    }
-
-    /// The window for `period`, made if need be.
-    pub(crate) fn open(&self, account: AccountId, meter: &MeterName, period: Period) -> Arc<Lease> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = windows.iter().find(|lease| lease.window.key().period == period);
-        let lease = found.map_or_else(
-            || {
-                Arc::new(Lease::new(QuotaKey {
-                    account,
-                    meter: meter.clone(),
-                    period,
-                }))
-            },
-            Arc::clone,
-        );
-        if found.is_none() {
-            windows.push(Arc::clone(&lease));
-        }
-        self.current.store(Some(Arc::clone(&lease)));
-        lease
-    }
-
-    fn leases(&self) -> Vec<Arc<Lease>> {
-        self.windows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Forgets windows that are over, have nothing to give back, and that no request holds.
-    fn sweep(&self, now: Timestamp) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|lease| {
-            let over = lease.window.key().period.end <= now;
-            let done =
-                lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
-            let current = self
-                .current
-                .load()
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, lease));
-            current || !over || !done || Arc::strong_count(lease) > 1
-        });
-    }
-}
-
-impl fmt::Debug for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counter").finish_non_exhaustive()
-    }
-}
+type Counters = HashMap<(AccountId, MeterName), Arc<Counter>>;
 
 /// All counters of this process.
 pub(crate) struct LeaseBook {
@@ -184,7 +40,8 @@ pub(crate) struct LeaseBook {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     store_timeout: Duration,
-    counters: papaya::HashMap<(AccountId, MeterName), Arc<Counter>>,
+    /// Asked for accounts that are filled and once at each look, never on the warm path.
+    counters: Mutex<Counters>,
     operations: AtomicU64,
 }
 
@@ -202,14 +59,22 @@ impl LeaseBook {
             clock,
             runtime,
             store_timeout,
-            counters: papaya::HashMap::new(),
+            counters: Mutex::default(),
             operations: AtomicU64::new(1),
         })
     }
 
     pub(crate) fn counter(&self, account: AccountId, meter: &MeterName) -> Arc<Counter> {
-        let counters = self.counters.pin();
-        Arc::clone(counters.get_or_insert_with((account, meter.clone()), || Arc::new(Counter::new())))
+        let mut counters = self.counters();
+        Arc::clone(
+            counters
+                .entry((account, meter.clone()))
+                .or_insert_with(|| Arc::new(Counter::new())),
+        )
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for an answer of the store about `lease`, which a task of the book's own gets. Dropping the future gives up
@@ -456,7 +321,7 @@ impl LeaseBook {
         }
     }
 
-    /// Looks after all leases once: gives back what is idle or over, and learns balances.
+    /// Looks after all leases once: gives back what is idle or over, learns balances, and forgets what is not used.
     async fn tend(self: &Arc<Self>) {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let mut fresh = Vec::new();
@@ -466,38 +331,33 @@ impl LeaseBook {
                     fresh.push(lease);
                 }
             }
-            counter.sweep(wall);
+            counter.sweep(|lease| is_over(lease, wall) || idle(lease, now) >= FRESH);
         }
         for some in fresh.chunks(BALANCES) {
             self.learn_balances(some).await;
         }
-        self.counters
-            .pin()
+        // Nobody can get hold of a counter while the map is locked.
+        self.counters()
             .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.leases().is_empty());
     }
 
     /// Answers whether the balance should be learnt anew.
     fn tend_one(self: &Arc<Self>, lease: &Arc<Lease>, now: Duration, wall: Timestamp) -> bool {
         let taken = lease.window.taken();
-        let idle = lease.with_state(|state| {
+        lease.with_state(|state| {
             if state.taken_before != taken {
                 state.taken_before = taken;
                 state.active_at = now;
             }
-            now.saturating_sub(state.active_at)
         });
-        let over = lease.window.key().period.end <= wall;
+        let (idle, over) = (idle(lease, now), is_over(lease, wall));
         if (over || idle >= IDLE) && !lease.window.remaining().is_zero() {
             self.start_release(lease);
         }
-        if over {
-            return false;
-        }
-        if idle >= FRESH {
+        if !over && idle >= FRESH {
             lease.window.forget_balance();
-            return false;
         }
-        lease.window.is_known()
+        !over && idle < FRESH && lease.window.is_known()
     }
 
     async fn learn_balances(&self, leases: &[Arc<Lease>]) {
@@ -539,7 +399,7 @@ impl LeaseBook {
     }
 
     fn all(&self) -> Vec<Arc<Counter>> {
-        self.counters.pin().values().map(Arc::clone).collect()
+        self.counters().values().map(Arc::clone).collect()
     }
 }
 
@@ -551,32 +411,11 @@ impl fmt::Debug for LeaseBook {
     }
 }
 
-/// Nanoseconds of the monotonic clock; they last for 584 years.
-pub(crate) fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+fn is_over(lease: &Lease, wall: Timestamp) -> bool {
+    lease.window.key().period.end <= wall
 }
 
-/// Frees a lease for the next operation when dropped.
-struct Busy(Arc<Lease>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
-    }
-}
-
-/// Counts a waiting request as long as it waits.
-struct Waiting<'a>(&'a Lease, Units);
-
-impl<'a> Waiting<'a> {
-    fn new(lease: &'a Lease, need: Units) -> Self {
-        lease.waiting.fetch_add(need.get(), Ordering::AcqRel);
-        Self(lease, need)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(self.1.get(), Ordering::AcqRel);
-    }
+/// For how long nothing was taken, as far as was looked.
+fn idle(lease: &Lease, now: Duration) -> Duration {
+    now.saturating_sub(lease.with_state(|state| state.active_at))
 }

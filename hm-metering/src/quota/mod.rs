@@ -1,10 +1,13 @@
 //! Quotas: units of a meter per period, exact over any number of processes.
 //!
 //! Units are *leased*: debited from the store before they are spent, spent from memory without I/O, and *settled*
-//! with the events that spent them. At every moment `used + leased ≤ limit` holds in the store, so whatever the
-//! processes do, they can't admit more than the limit.
+//! with the events that spent them. After each lease `used + leased ≤ limit` holds in the store, so whatever the
+//! processes do, they can't admit more than the limit. What a handler charges beyond what its request took at the door
+//! is counted all the same, as is what was used before a limit was lowered.
 
 mod book;
+mod counter;
+mod lease;
 mod sizing;
 mod window;
 
@@ -19,9 +22,11 @@ use crate::time::Timestamp;
 use crate::units::Units;
 use crate::usage::BatchId;
 
-pub(crate) use book::{Answer, Counter, Lease, LeaseBook, nanos};
+pub(crate) use book::LeaseBook;
+pub(crate) use counter::Counter;
+pub(crate) use lease::{Answer, Lease};
 pub(crate) use sizing::{low_water, next_size, want};
-pub(crate) use window::{Exhaustion, Take, Window};
+pub(crate) use window::{Exhaustion, Take, Window, nanos};
 
 /// Who holds a lease: one run of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

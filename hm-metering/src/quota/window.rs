@@ -4,6 +4,7 @@
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Balance, QuotaKey};
 use crate::units::Units;
@@ -200,6 +201,11 @@ pub(crate) enum Exhaustion {
     Known,
     /// It said so, but it is time to ask again.
     Stale,
+}
+
+/// Nanoseconds of the monotonic clock; they last for 584 years.
+pub(crate) fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -178,6 +178,25 @@ async fn a_missing_scope_is_forbidden_and_recorded() {
 }
 
 #[tokio::test]
+async fn a_refusal_shows_the_limits_even_if_it_is_the_first_request() {
+    let stage = Stage::new(FIVE).await;
+    let layer = stage.meter.layer("facts").require_scope("facts:write");
+    let response = layer
+        .layer(handler(facts))
+        .oneshot(stage.request())
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 403);
+    assert_eq!(
+        (
+            &response.headers()["x-ratelimit-used"],
+            &response.headers()["x-ratelimit-remaining"]
+        ),
+        (&"0".parse().unwrap(), &"5".parse().unwrap())
+    );
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_refused_at_once_when_the_meter_is_told() {
     let stage = Stage::new(FIVE).await;
     let service = stage.meter.layer("facts").layer(handler(facts));

@@ -314,3 +314,127 @@ async fn two_meters_on_one_store_admit_exactly_the_quota() {
     assert!(stage.meter.flush(Duration::from_secs(5)).await);
     assert_eq!(stage.balance().await.used, Units::new(500));
 }
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_one_account_do_not_get_another_refused() {
+    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.queue(100)).await;
+    let other = stage
+        .keys
+        .issue(hm_metering::PlanId::from_static("free"), stage.now())
+        .await;
+    stage
+        .flaky
+        .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
+    for _ in 0..5 {
+        assert_eq!(status(&stage).await, 200);
+    }
+    for _ in 0..1_000 {
+        assert_eq!(status(&stage).await, 429);
+    }
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    for _ in 0..5 {
+        let response = service
+            .clone()
+            .oneshot(crate::stage::with_key(other.text()))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_lost_is_not_called_recorded() {
+    let stage = Stage::new(FIVE).await;
+    assert_eq!(status(&stage).await, 200);
+    stage
+        .flaky
+        .fail_every(StoreCall::Record, StoreErrorKind::Conflict);
+    assert!(!stage.meter.flush(Duration::from_secs(5)).await);
+    assert_eq!(stage.meter.events_lost(), 1);
+    stage.flaky.recover();
+    assert!(
+        stage.meter.shutdown(Duration::from_secs(5)).await.recorded,
+        "what is lost was told before"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_nobody_can_name_is_tried_again() {
+    let stage = Stage::new(FIVE).await;
+    assert_eq!(status(&stage).await, 200);
+    stage.flaky.fail_next(3, StoreErrorKind::Unexpected);
+    assert_eq!(stage.events().await.len(), 1);
+    assert_eq!(stage.meter.events_lost(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_flight_is_recorded_when_the_meter_is_dropped_before_it_ends() {
+    let Stage {
+        store,
+        meter,
+        key,
+        account,
+        clock,
+        ..
+    } = Stage::new(FIVE).await;
+    let service = meter.layer("facts").layer(handler(facts));
+    let response = service
+        .oneshot(crate::stage::with_key(key.expose()))
+        .await
+        .unwrap();
+    drop(meter);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    response.into_body().collect().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let query = hm_metering::usage::UsageQuery::new(
+        account,
+        hm_metering::Timestamp::MIN,
+        hm_metering::Timestamp::MAX,
+    );
+    assert_eq!(
+        hm_metering::UsageStore::totals(&store, &query)
+            .await
+            .unwrap()
+            .requests,
+        1
+    );
+    drop(clock);
+}
+
+#[tokio::test]
+async fn the_keys_of_an_account_share_its_rate() {
+    let plans = FIVE.replace("limit = 1000, per_seconds = 1", "limit = 3, per_seconds = 3600");
+    let stage = Stage::new(&plans).await;
+    let second = stage.another_key().await;
+    stage.flaky.hang();
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    let keys = [stage.key.expose().to_owned(), second.text().to_owned()];
+    let requests: Vec<_> = (0..8)
+        .map(|number| tokio::spawn(service.clone().oneshot(crate::stage::with_key(&keys[number % 2]))))
+        .collect();
+    until(|| stage.flaky.hanging() >= 2).await;
+    stage.flaky.recover();
+    let mut admitted = 0;
+    for request in requests {
+        admitted += u32::from(request.await.unwrap().unwrap().status() == 200);
+    }
+    assert_eq!(admitted, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_goes_on_when_the_feed_can_not_be_read() {
+    let plans = FIVE.replace("limit = 1000, per_seconds = 1", "limit = 3, per_seconds = 3600");
+    let stage = Stage::new(&plans).await;
+    stage
+        .flaky
+        .fail_every(StoreCall::ChangesSince, StoreErrorKind::Unavailable);
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(status(&stage).await, expected);
+    }
+    stage.clock.advance(Duration::from_secs(6));
+    assert_eq!(
+        status(&stage).await,
+        429,
+        "the caller was asked for again, its rate did not begin anew"
+    );
+}

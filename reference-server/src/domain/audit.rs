@@ -1,4 +1,4 @@
-//! The audit log: who changed what, written in the same transaction as the change.
+//! The audit log: who changed what. Rows are written before the change that they tell of, or together with it.
 
 use hm_metering::Timestamp;
 use hm_metering_seaorm::entity::audit_entry;

@@ -1,0 +1,50 @@
+//! An accepted key in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::keys::{InvalidKey, Verified};
+use crate::meter::account::Account;
+use crate::principal::Principal;
+use crate::time::Timestamp;
+
+/// An accepted key.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) account: Arc<Account>,
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    /// When the verdict was asked for, on the monotonic clock.
+    pub(super) asked_at: Duration,
+    /// Whether it was used since the last look, for eviction.
+    pub(super) used: AtomicBool,
+    /// Set when the key changed.
+    pub(super) stale: AtomicBool,
+}
+
+impl Caller {
+    pub(crate) fn new(verified: Verified, account: Arc<Account>, asked_at: Duration) -> Self {
+        Self {
+            principal: verified.principal,
+            account,
+            not_before: verified.not_before,
+            expires_at: verified.expires_at,
+            asked_at,
+            used: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// Why the key is not accepted at `now` although its verdict was good.
+    pub(crate) fn check_dates(&self, now: Timestamp) -> Result<(), InvalidKey> {
+        if self.expires_at.is_some_and(|end| end <= now) {
+            Err(InvalidKey::Expired)
+        } else if self.not_before.is_some_and(|start| now < start) {
+            Err(InvalidKey::NotYetValid)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A key's place in memory.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// A key's place in memory: a keyed hash under a secret of this process, so that no key is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(pub(super) u128);
+
+/// Makes fingerprints.
+pub(crate) struct Fingerprints([u8; 16]);
+
+impl Fingerprints {
+    pub(crate) fn from_os() -> Result<Self, getrandom::Error> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret)?;
+        Ok(Self(secret))
+    }
+
+    pub(crate) fn of(&self, key: &str) -> Fingerprint {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(key.as_bytes());
+        Fingerprint(hasher.finish128().as_u128())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_depend_on_the_process() {
+        let (a, b) = (Fingerprints::from_os().unwrap(), Fingerprints::from_os().unwrap());
+        assert!(a.of("hm_live_x") == a.of("hm_live_x"));
+        assert!(a.of("hm_live_x") != a.of("hm_live_y"));
+        assert!(a.of("hm_live_x") != b.of("hm_live_x"));
+    }
+}

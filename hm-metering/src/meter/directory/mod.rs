@@ -1,0 +1,271 @@
+//! Callers and accounts in memory. Reading takes no lock; filling and forgetting may.
+
+mod caller;
+mod changes;
+mod fingerprint;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub(crate) use caller::Caller;
+pub(crate) use changes::Moment;
+pub(crate) use fingerprint::{Fingerprint, Fingerprints};
+
+use super::account::Account;
+use crate::id::{AccountId, KeyId};
+use crate::keys::{ChangeSubject, InvalidKey, Verified};
+use crate::plan::Plan;
+use crate::quota::{LeaseBook, nanos};
+use changes::Changes;
+
+/// What memory says of a key.
+pub(crate) enum Known {
+    /// Accepted.
+    Caller(Arc<Caller>),
+    /// Not accepted, a moment ago.
+    Invalid(InvalidKey),
+    /// Nothing, or nothing that may still be believed.
+    Nothing,
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) callers: usize,
+    pub(crate) invalid: usize,
+    pub(crate) staleness: Duration,
+}
+
+/// All callers and accounts.
+pub(crate) struct Directory {
+    bounds: Bounds,
+    callers: papaya::HashMap<Fingerprint, Arc<Caller>>,
+    by_key: papaya::HashMap<KeyId, Fingerprint>,
+    accounts: papaya::HashMap<AccountId, Arc<Account>>,
+    invalid: papaya::HashMap<Fingerprint, (InvalidKey, Duration)>,
+    /// When the feed was last read whole, on the monotonic clock in nanoseconds; zero for never.
+    synced_at: AtomicU64,
+    cold: Mutex<Cold>,
+}
+
+#[derive(Default)]
+struct Cold {
+    /// Callers in the order in which they are looked at for eviction.
+    order: VecDeque<Fingerprint>,
+    invalid_order: VecDeque<Fingerprint>,
+    changes: Changes,
+}
+
+impl Directory {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            callers: papaya::HashMap::new(),
+            by_key: papaya::HashMap::new(),
+            accounts: papaya::HashMap::new(),
+            invalid: papaya::HashMap::new(),
+            synced_at: AtomicU64::new(0),
+            cold: Mutex::default(),
+        }
+    }
+
+    fn cold(&self) -> MutexGuard<'_, Cold> {
+        self.cold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something asked for at `asked_at` may still be believed: the feed was read since a bounded time ago, or
+    /// it is itself that young.
+    fn is_believed(&self, asked_at: Duration, now: Duration) -> bool {
+        let synced_at = Duration::from_nanos(self.synced_at.load(Ordering::Acquire));
+        now.saturating_sub(asked_at.max(synced_at)) < self.bounds.staleness
+    }
+
+    pub(crate) fn look_up(&self, fingerprint: Fingerprint, now: Duration) -> Known {
+        if let Some(caller) = self.callers.pin().get(&fingerprint)
+            && !caller.stale.load(Ordering::Acquire)
+            && !caller.account.is_stale()
+            && self.is_believed(caller.asked_at, now)
+            && self.is_believed(caller.account.asked_at(), now)
+        {
+            if !caller.used.load(Ordering::Relaxed) {
+                caller.used.store(true, Ordering::Relaxed);
+            }
+            return Known::Caller(Arc::clone(caller));
+        }
+        match self.invalid.pin().get(&fingerprint) {
+            // A "no" is not renewed by the feed: it names keys, and an unknown key has no name.
+            Some((reason, until)) if now < *until => Known::Invalid(*reason),
+            _ => Known::Nothing,
+        }
+    }
+
+    /// The moment before a verifier is asked.
+    pub(crate) fn moment(&self) -> Moment {
+        self.cold().changes.moment()
+    }
+
+    /// Keeps a caller, with what the plan source said of its account. None when the key or the account changed after
+    /// `since`, when the verifier was about to be asked.
+    pub(crate) fn keep(
+        &self,
+        fingerprint: Fingerprint,
+        verified: Verified,
+        plan: Arc<Plan>,
+        book: Option<&LeaseBook>,
+        asked: (Moment, Duration),
+    ) -> Option<Arc<Caller>> {
+        let (since, asked_at) = asked;
+        let mut cold = self.cold();
+        if cold.changes.outdate(&verified, since) {
+            return None;
+        }
+        let account = self.keep_account(&verified, plan, book, asked_at);
+        let caller = Arc::new(Caller::new(verified, account, asked_at));
+        if let Some(key) = caller.principal.key() {
+            self.by_key.pin().insert(key, fingerprint);
+        }
+        if self
+            .callers
+            .pin()
+            .insert(fingerprint, Arc::clone(&caller))
+            .is_none()
+        {
+            cold.order.push_back(fingerprint);
+        }
+        self.evict(&mut cold);
+        Some(caller)
+    }
+
+    /// The one entry of an account, which all of its callers share. Called with the lock held.
+    fn keep_account(
+        &self,
+        verified: &Verified,
+        plan: Arc<Plan>,
+        book: Option<&LeaseBook>,
+        asked_at: Duration,
+    ) -> Arc<Account> {
+        let (id, anchor) = (verified.principal.account(), verified.principal.anchor());
+        let accounts = self.accounts.pin();
+        let before = accounts.get(&id).map(Arc::clone);
+        let account = match before {
+            Some(before) if !before.is_stale() && before.is_same(&plan, anchor) => before,
+            before => {
+                let account = Arc::new(Account::new(id, plan, anchor, book, before.as_deref()));
+                accounts.insert(id, Arc::clone(&account));
+                if let Some(before) = before {
+                    // Its other callers have to learn of the change too.
+                    before.set_stale();
+                }
+                account
+            }
+        };
+        account.note_asked(asked_at);
+        account
+    }
+
+    /// Remembers a "no" for a moment.
+    pub(crate) fn keep_invalid(&self, fingerprint: Fingerprint, reason: InvalidKey, until: Duration) {
+        let mut cold = self.cold();
+        if self.invalid.pin().insert(fingerprint, (reason, until)).is_none() {
+            cold.invalid_order.push_back(fingerprint);
+        }
+        while cold.invalid_order.len() > self.bounds.invalid {
+            if let Some(oldest) = cold.invalid_order.pop_front() {
+                self.invalid.pin().remove(&oldest);
+            }
+        }
+    }
+
+    /// Second chance: those used since the last look stay for another round.
+    fn evict(&self, cold: &mut Cold) {
+        let callers = self.callers.pin();
+        while cold.order.len() > self.bounds.callers {
+            let Some(candidate) = cold.order.pop_front() else {
+                return;
+            };
+            let Some(caller) = callers.get(&candidate) else {
+                continue;
+            };
+            if caller.used.swap(false, Ordering::Relaxed) {
+                cold.order.push_back(candidate);
+                continue;
+            }
+            let caller = Arc::clone(caller);
+            callers.remove(&candidate);
+            if let Some(key) = caller.principal.key() {
+                self.by_key.pin().remove(&key);
+            }
+            self.forget_unused_account(caller);
+        }
+    }
+
+    /// Forgets the account with its last caller. Three handles are the map's, the caller's and this function's own.
+    fn forget_unused_account(&self, caller: Arc<Caller>) {
+        let id = caller.account.id;
+        drop(caller);
+        let accounts = self.accounts.pin();
+        if accounts
+            .get(&id)
+            .is_some_and(|account| Arc::strong_count(account) <= 2)
+        {
+            accounts.remove(&id);
+        }
+    }
+
+    /// Something changed: what is kept of it is not believed any more.
+    pub(crate) fn apply(&self, change: ChangeSubject) {
+        let mut cold = self.cold();
+        match change {
+            ChangeSubject::Key { key, .. } => {
+                let fingerprint = self.by_key.pin().get(&key).copied();
+                if let Some(caller) = fingerprint.and_then(|at| self.callers.pin().get(&at).map(Arc::clone)) {
+                    caller.stale.store(true, Ordering::Release);
+                }
+            }
+            ChangeSubject::Account(id) => {
+                if let Some(account) = self.accounts.pin().get(&id) {
+                    account.set_stale();
+                }
+            }
+        }
+        self.invalid.pin().clear();
+        cold.invalid_order.clear();
+        cold.changes.push(change);
+    }
+
+    /// The feed may have missed something: nothing that is kept is believed any more.
+    pub(crate) fn apply_unknown(&self) {
+        let mut cold = self.cold();
+        for caller in self.callers.pin().values() {
+            caller.stale.store(true, Ordering::Release);
+        }
+        self.invalid.pin().clear();
+        cold.invalid_order.clear();
+        cold.changes.push_unknown();
+    }
+
+    /// The feed was read whole by a call that began at `at`.
+    pub(crate) fn set_synced(&self, at: Duration) {
+        self.synced_at.fetch_max(nanos(at), Ordering::AcqRel);
+    }
+
+    /// How many callers are kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.callers.len()
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use uuid::Uuid;
+
+use super::changes::CHANGES;
+use super::*;
+use crate::key::KeyEnv;
+use crate::name::PlanId;
+use crate::plan::RateLimit;
+use crate::principal::Principal;
+use crate::time::Timestamp;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn directory(callers: usize) -> Directory {
+    Directory::new(Bounds {
+        callers,
+        invalid: 2,
+        staleness: SECOND * 5,
+    })
+}
+
+fn verified(number: u128) -> Verified {
+    let (plan, account) = (
+        PlanId::from_static("free"),
+        AccountId::from_uuid(Uuid::from_u128(number)),
+    );
+    let principal = Principal::new(account, plan, Timestamp::from_micros(0))
+        .with_key(KeyId::from_uuid(Uuid::from_u128(number)), KeyEnv::Live);
+    Verified {
+        principal,
+        not_before: None,
+        expires_at: None,
+        version: 1,
+    }
+}
+
+fn plan(rates: &[u32]) -> Arc<Plan> {
+    let rate = |limit: &u32| RateLimit {
+        name: "second".to_owned(),
+        limit: *limit,
+        per: SECOND,
+        burst: *limit,
+    };
+    Arc::new(Plan {
+        id: PlanId::from_static("free"),
+        rates: rates.iter().map(rate).collect(),
+        quotas: Vec::new(),
+    })
+}
+
+/// Keeps the caller of this number, asked for at one second. Answers whether it was kept.
+fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
+    directory
+        .keep(
+            Fingerprint(number),
+            verified(number),
+            plan(&[]),
+            None,
+            (since, SECOND),
+        )
+        .is_some()
+}
+
+fn is_known(directory: &Directory, number: u128, now: Duration) -> bool {
+    matches!(directory.look_up(Fingerprint(number), now), Known::Caller(_))
+}
+
+fn changed_key(number: u128) -> ChangeSubject {
+    ChangeSubject::Key {
+        key: KeyId::from_uuid(Uuid::from_u128(number)),
+        version: 1,
+    }
+}
+
+#[test]
+fn a_caller_is_believed_until_the_staleness_bound_unless_the_feed_lives() {
+    let directory = directory(10);
+    assert!(keep(&directory, 1, directory.moment()));
+    assert!(is_known(&directory, 1, SECOND * 5));
+    assert!(!is_known(&directory, 1, SECOND * 6));
+    directory.set_synced(SECOND * 6);
+    assert!(is_known(&directory, 1, SECOND * 10));
+    assert!(!is_known(&directory, 1, SECOND * 11));
+}
+
+#[test]
+fn a_changed_key_or_account_is_asked_for_again() {
+    let directory = directory(10);
+    for number in [1, 2, 3] {
+        keep(&directory, number, directory.moment());
+    }
+    directory.apply(changed_key(1));
+    directory.apply(ChangeSubject::Account(AccountId::from_uuid(Uuid::from_u128(2))));
+    assert_eq!(
+        [1, 2, 3].map(|number| is_known(&directory, number, SECOND)),
+        [false, false, true]
+    );
+    directory.apply_unknown();
+    assert!(!is_known(&directory, 3, SECOND));
+}
+
+#[test]
+fn a_fill_that_raced_a_change_loses() {
+    let directory = directory(10);
+    let before = directory.moment();
+    directory.apply(changed_key(1));
+    assert!(!keep(&directory, 1, before));
+    assert!(keep(&directory, 2, before));
+    assert!(keep(&directory, 1, directory.moment()));
+    let before = directory.moment();
+    for number in 0..=CHANGES as u128 {
+        directory.apply(changed_key(number + 10));
+    }
+    assert!(!keep(&directory, 3, before), "too many changes to tell");
+}
+
+#[test]
+fn memory_is_bounded_and_those_in_use_stay() {
+    let directory = directory(3);
+    for number in 1..=3 {
+        keep(&directory, number, directory.moment());
+    }
+    for number in 4..100 {
+        assert!(is_known(&directory, 1, SECOND));
+        keep(&directory, number, directory.moment());
+        assert!(directory.len() <= 3);
+    }
+    assert!(is_known(&directory, 1, SECOND));
+    assert!(directory.accounts.len() <= 4 && directory.by_key.len() <= 3);
+}
+
+#[test]
+fn a_no_is_remembered_for_a_moment() {
+    let directory = directory(1);
+    for number in 0..5 {
+        directory.keep_invalid(Fingerprint(number), InvalidKey::Unknown, SECOND);
+    }
+    assert!(matches!(
+        directory.look_up(Fingerprint(4), Duration::ZERO),
+        Known::Invalid(InvalidKey::Unknown)
+    ));
+    assert!(matches!(
+        directory.look_up(Fingerprint(4), SECOND),
+        Known::Nothing
+    ));
+    assert!(matches!(
+        directory.look_up(Fingerprint(0), Duration::ZERO),
+        Known::Nothing
+    ));
+    directory.apply(changed_key(1));
+    assert!(matches!(
+        directory.look_up(Fingerprint(4), Duration::ZERO),
+        Known::Nothing
+    ));
+}
+
+#[test]
+fn an_answer_older_than_a_change_that_was_seen_is_not_kept() {
+    let directory = directory(10);
+    directory.apply(ChangeSubject::Key {
+        key: KeyId::from_uuid(Uuid::from_u128(1)),
+        version: 2,
+    });
+    // The verdict has version 1, the change said 2: it comes from a copy that lags behind.
+    assert!(!keep(&directory, 1, directory.moment()));
+    assert!(keep(&directory, 2, directory.moment()));
+}
+
+#[test]
+fn rates_keep_their_state_until_they_change() {
+    let directory = directory(10);
+    let kept = |rates: &[u32]| {
+        let asked = (directory.moment(), SECOND);
+        directory
+            .keep(Fingerprint(1), verified(1), plan(rates), None, asked)
+            .unwrap()
+            .account
+            .buckets
+            .clone()
+    };
+    let first = kept(&[1]);
+    directory.apply(ChangeSubject::Account(AccountId::from_uuid(Uuid::from_u128(1))));
+    assert!(
+        Arc::ptr_eq(&first, &kept(&[1])),
+        "asked for again, and nothing changed"
+    );
+    assert!(!Arc::ptr_eq(&first, &kept(&[2])));
+}

@@ -1,0 +1,118 @@
+//! One counter's lease: its window, the operation that is under way, and what the last ones answered.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{FencingToken, LeaseAsk, QuotaKey, Release, Window};
+use crate::units::Units;
+
+/// Why units could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Something was granted; try again.
+    Granted,
+    /// The store has nothing left.
+    Exhausted,
+    /// The store did not answer.
+    Failed,
+}
+
+/// A counter's window and what is needed to lease for it.
+pub(crate) struct Lease {
+    pub(super) window: Window,
+    /// One operation of this counter runs at a time.
+    pub(super) busy: AtomicBool,
+    pub(super) answers: watch::Sender<Answer>,
+    /// Units that requests wait for.
+    pub(super) waiting: AtomicU64,
+    /// Set when the counter forgets it: nobody looks after it any more.
+    pub(super) retired: AtomicBool,
+    state: Mutex<LeaseState>,
+}
+
+#[derive(Default)]
+pub(super) struct LeaseState {
+    pub(super) token: Option<FencingToken>,
+    /// An operation whose outcome is unknown. It is repeated before any other.
+    pub(super) pending: Option<Operation>,
+    /// How many units were asked for last, before what was left bounded it.
+    pub(super) size: u64,
+    pub(super) granted_at: Option<Duration>,
+    /// What the store last said is neither used nor leased.
+    pub(super) left: Option<Units>,
+    /// What was taken when the lease was last looked after.
+    pub(super) taken_before: u64,
+    /// When something was last taken, as far as was looked.
+    pub(super) active_at: Duration,
+}
+
+/// An operation of the store, to be repeated if its outcome is unknown.
+#[derive(Clone)]
+pub(super) enum Operation {
+    /// With the moment it was asked at, on the monotonic clock.
+    Lease(LeaseAsk, Duration),
+    Release(Release),
+}
+
+impl Lease {
+    pub(super) fn new(key: QuotaKey) -> Self {
+        Self {
+            window: Window::new(key),
+            busy: AtomicBool::new(false),
+            answers: watch::Sender::new(Answer::Granted),
+            waiting: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The token to settle with; none as long as nothing was leased.
+    pub(crate) fn token(&self) -> Option<FencingToken> {
+        self.with_state(|state| state.token)
+    }
+
+    pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Frees a lease for the next operation when dropped.
+pub(super) struct Busy(pub(super) Arc<Lease>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+/// Counts a waiting request as long as it waits.
+pub(super) struct Waiting<'a>(&'a Lease, Units);
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(lease: &'a Lease, need: Units) -> Self {
+        lease.waiting.fetch_add(need.get(), Ordering::AcqRel);
+        Self(lease, need)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(self.1.get(), Ordering::AcqRel);
+    }
+}
