@@ -136,11 +136,11 @@ mod driver {
     fn postgres_kind(code: &str) -> StoreErrorKind {
         match (code.get(..2).unwrap_or_default(), code) {
             (_, "57014") => StoreErrorKind::Timeout,
-            // Connection lost, out of resources, shutting down, lost a race too often, lock not available; read-only
-            // while another server takes over.
-            ("08" | "40" | "53" | "55" | "57", _) | (_, "25006") => StoreErrorKind::Unavailable,
-            // Wrong password or role, no such database: someone has to put it right, but it may be the server.
-            ("28" | "3D", _) => StoreErrorKind::Unavailable,
+            // Connection lost, out of resources, shutting down, disk trouble, lost a race too often, lock not available;
+            // read-only while another server takes over.
+            ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006") => StoreErrorKind::Unavailable,
+            // Wrong password or role, rights taken away, no such database: someone has to put it right, and can.
+            ("28" | "3D", _) | (_, "42501") => StoreErrorKind::Unavailable,
             ("22" | "23", _) => StoreErrorKind::Invalid,
             ("XX", _) => StoreErrorKind::Corrupt,
             _ => StoreErrorKind::Unexpected,
@@ -170,6 +170,8 @@ mod driver {
                 ("57P01", StoreErrorKind::Unavailable),
                 ("08006", StoreErrorKind::Unavailable),
                 ("53300", StoreErrorKind::Unavailable),
+                ("58030", StoreErrorKind::Unavailable),
+                ("42501", StoreErrorKind::Unavailable),
                 ("40P01", StoreErrorKind::Unavailable),
                 ("22021", StoreErrorKind::Invalid),
                 ("42P01", StoreErrorKind::Unexpected),

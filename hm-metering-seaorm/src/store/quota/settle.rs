@@ -74,7 +74,7 @@ pub(in crate::store) async fn apply(
     lease::save(transaction, leases.into_values()).await
 }
 
-/// The replica's open leases that the settlements name, by counter and token. Their counters are locked.
+/// The holder's open leases that the settlements name, by counter and token. Their counters are locked.
 async fn open_leases(
     transaction: &DatabaseTransaction,
     holder: Holder,
@@ -94,6 +94,7 @@ async fn open_leases(
         let rows = quota_lease::Entity::find()
             .filter(quota_lease::Column::AccountId.is_in(accounts.iter().copied()))
             .filter(quota_lease::Column::Replica.eq(holder.replica.as_uuid()))
+            .filter(quota_lease::Column::Epoch.eq(holder.epoch.cast_signed()))
             .filter(quota_lease::Column::State.eq(lease::OPEN))
             .all(transaction)
             .await?;
