@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{HeaderMap, HeaderName};
-use ipnet::IpNet;
+pub use ipnet::IpNet;
 use serde::Deserialize;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -44,12 +44,13 @@ impl TrustedProxies {
         if !self.trusts(client) {
             return client;
         }
-        let lines: Vec<&str> = headers
+        // A line that is no text is one entry that is no address.
+        let lines = headers
             .get_all(X_FORWARDED_FOR)
             .iter()
-            .map_while(|line| line.to_str().ok())
-            .collect();
-        for text in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            .rev()
+            .map(|line| line.to_str().unwrap_or_default());
+        for text in lines.flat_map(|line| line.rsplit(',')) {
             let Some(address) = parse(text.trim()) else {
                 return client;
             };
@@ -128,6 +129,28 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["1.2.3.4, junk, 10.0.0.9"]), "10.0.0.9");
         assert_eq!(client("10.0.0.1", &[""]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_hides_nothing_to_its_right() {
+        let proxies = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        headers.append(X_FORWARDED_FOR, "6.6.6.6".parse().unwrap());
+        headers.append(X_FORWARDED_FOR, http::HeaderValue::from_bytes(&[0xff]).unwrap());
+        headers.append(X_FORWARDED_FOR, "203.0.113.9".parse().unwrap());
+        assert_eq!(
+            proxies
+                .client_of("10.0.0.1".parse().unwrap(), &headers)
+                .to_string(),
+            "203.0.113.9"
+        );
+        headers.append(X_FORWARDED_FOR, "10.0.0.2".parse().unwrap());
+        assert_eq!(
+            proxies
+                .client_of("10.0.0.1".parse().unwrap(), &headers)
+                .to_string(),
+            "203.0.113.9"
+        );
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl Operation {
         }
     }
 
-    /// Takes `units` of `meter`; said again, the last word counts.
+    /// Takes `units` of `meter`; said again, the last word counts. Zero for what only the handler will know: the request is
+    /// then let through if anything is left of the meter's quota, and charged what [`Charge`](crate::Charge) says.
     #[must_use]
     pub fn cost(mut self, meter: MeterName, units: Units) -> Self {
         match self.costs.iter_mut().find(|cost| cost.meter == meter) {
@@ -70,6 +71,15 @@ impl Operation {
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.scopes
+    }
+
+    /// How much of `meter` a request takes; none when the operation has nothing to do with it.
+    #[must_use]
+    pub fn cost_in(&self, meter: &MeterName) -> Option<Units> {
+        self.costs
+            .iter()
+            .find(|cost| cost.meter == *meter)
+            .map(|cost| cost.units)
     }
 
     /// How much of `meter` a request takes.

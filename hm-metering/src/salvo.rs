@@ -53,8 +53,21 @@ impl MeteringLayer {
 impl Handler for MeteringHoop {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if req.extensions().get::<Charge>().is_some() {
-            tracing::warn!("a request passes two metering handlers; the inner one leaves it alone");
-            ctrl.call_next(req, depot, res).await;
+            tracing::warn!("a request passes two metering handlers; the inner one charges nothing");
+            let id = req.extensions().get::<RequestId>().map_or("", |RequestId(id)| id);
+            match self
+                .0
+                .meter()
+                .check_again(self.0.operation(), req.extensions().get(), id)
+            {
+                Ok(()) => {
+                    ctrl.call_next(req, depot, res).await;
+                }
+                Err(rejection) => {
+                    refuse(&rejection, res);
+                    ctrl.skip_rest();
+                }
+            }
             return;
         }
         let decision = match self.admit(req) {

@@ -7,9 +7,12 @@ use async_trait::async_trait;
 
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, PresentedKey};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
+use crate::keys::{KeyVerifier, Verdict};
 use crate::page::{Page, PageRequest};
+use crate::plan::{Plan, PlanSource};
+use crate::principal::Principal;
 use crate::quota::StoreIdentity;
 use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
@@ -143,5 +146,35 @@ impl<S: UsageStore + ?Sized> UsageStore for Arc<S> {
 impl<S: RateLimiter + ?Sized> RateLimiter for Arc<S> {
     async fn check(&self, checks: &[RateCheck], now: Duration) -> StoreResult<RateDecision> {
         (**self).check(checks, now).await
+    }
+}
+
+#[async_trait]
+impl<V: KeyVerifier + ?Sized> KeyVerifier for Arc<V> {
+    fn is_well_formed(&self, presented: &str) -> bool {
+        (**self).is_well_formed(presented)
+    }
+
+    fn claims(&self, bearer: &str) -> bool {
+        (**self).claims(bearer)
+    }
+
+    async fn verify(&self, presented: &PresentedKey, now: Timestamp) -> StoreResult<Verdict> {
+        (**self).verify(presented, now).await
+    }
+
+    async fn changes_since(
+        &self,
+        cursor: Option<ChangeCursor>,
+        limit: usize,
+    ) -> StoreResult<Option<ChangePage>> {
+        (**self).changes_since(cursor, limit).await
+    }
+}
+
+#[async_trait]
+impl<P: PlanSource + ?Sized> PlanSource for Arc<P> {
+    async fn plan_for(&self, principal: &Principal) -> StoreResult<Arc<Plan>> {
+        (**self).plan_for(principal).await
     }
 }

@@ -73,6 +73,9 @@ pub enum Verdict {
 ///
 /// The engine keeps verdicts in memory and asks only for keys that it has not seen, or whose verdict may be out of
 /// date. It asks in a task of its own, with a deadline, once for many simultaneous requests with one key.
+///
+/// A change in the feed concerns one text for each key: a verifier that accepts several texts for one [`KeyId`], such as
+/// tokens that are issued anew, should name no key in its principals, or have no feed.
 #[async_trait]
 pub trait KeyVerifier: Send + Sync + 'static {
     /// Whether `presented` can be a key at all, judged by its text alone. It is asked on every request and must be

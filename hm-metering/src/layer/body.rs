@@ -26,10 +26,11 @@ pin_project! {
     enum Kind<B> {
         // A refusal's own text, as far as it was not read.
         Own { text: Option<Bytes> },
-        // The service's body; the admission is taken when the request is settled.
+        // The service's body, how much of an announced length is left, and the admission, taken when the request is settled.
         Inner {
             #[pin]
             body: B,
+            left: Option<u64>,
             admission: Option<Admission>,
         },
     }
@@ -47,20 +48,25 @@ impl<B: Body> MeteredBody<B> {
         Self {
             kind: Kind::Inner {
                 body,
+                left: None,
                 admission: None,
             },
         }
     }
 
-    /// A body that ends the request of `admission`. One that is over already ends it at once.
+    /// A body that ends the request of `admission`. One that is over already, or will not be sent, ends it at once.
     pub(crate) fn inner(body: B, mut admission: Option<Admission>) -> Self {
-        if body.is_end_stream()
-            && let Some(admission) = admission.take()
-        {
+        let is_over = |admission: &mut Admission| body.is_end_stream() || admission.is_bodiless();
+        if let Some(admission) = admission.take_if(is_over) {
             admission.finish(Outcome::Completed);
         }
+        let left = body.size_hint().exact();
         Self {
-            kind: Kind::Inner { body, admission },
+            kind: Kind::Inner {
+                body,
+                left,
+                admission,
+            },
         }
     }
 }
@@ -75,7 +81,11 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Own { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            KindProjection::Inner { mut body, admission } => {
+            KindProjection::Inner {
+                mut body,
+                left,
+                admission,
+            } => {
                 set_running(admission, true);
                 let polled = body.as_mut().poll_frame(cx);
                 set_running(admission, false);
@@ -83,11 +93,14 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
                 let outcome = match &frame {
                     None => Some(Outcome::Completed),
                     Some(Err(_)) => Some(Outcome::BodyError),
-                    // Servers need not poll again after trailers, or when the body says that it is over.
-                    Some(Ok(frame)) if frame.is_trailers() || body.is_end_stream() => {
-                        Some(Outcome::Completed)
+                    // Servers need not poll again after trailers, after the announced length, or when the body says that it
+                    // is over.
+                    Some(Ok(frame)) => {
+                        let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        *left = left.map(|left| left.saturating_sub(sent));
+                        let is_over = frame.is_trailers() || *left == Some(0) || body.is_end_stream();
+                        is_over.then_some(Outcome::Completed)
                     }
-                    Some(Ok(_)) => None,
                 };
                 if let Some(outcome) = outcome
                     && let Some(admission) = admission.take()

@@ -8,8 +8,8 @@
 //! cloned. It adds no error type: a refusal is a response. It has no type parameters of its own.
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
-//! of everything that should. Applied twice around one service it charges once: the inner one lets the request pass and
-//! says so in the log.
+//! of everything that should. Applied twice around one service it charges once: the inner one only looks at the scopes
+//! that it asks for, and says so in the log.
 
 mod body;
 mod future;
@@ -63,7 +63,8 @@ impl MeteringLayer {
         self.change(|operation| operation.cost(MeterName::REQUESTS, Units::from(units)))
     }
 
-    /// A request takes `units` of `meter`, besides what it takes of others.
+    /// A request takes `units` of `meter`, besides what it takes of others. Say zero for a meter that only the handler
+    /// charges, see [`Operation::cost`]: the quota of one that is not named is not looked at.
     ///
     /// # Errors
     /// When `meter` is no name.

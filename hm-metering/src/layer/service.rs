@@ -47,8 +47,7 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         if request.extensions().get::<Charge>().is_some() {
-            tracing::warn!("a request passes two metering layers; the inner one leaves it alone");
-            return ResponseFuture::serving(self.inner.call(request), None);
+            return self.call_again(request);
         }
         match self
             .layer
@@ -66,6 +65,26 @@ where
                 let ready = mem::replace(&mut self.inner, clone);
                 ResponseFuture::deciding(decision, ready, request)
             }
+        }
+    }
+}
+
+impl<S> Metering<S> {
+    /// Serves a request that an outer layer admitted, and charges.
+    fn call_again<ReqB>(&mut self, request: Request<ReqB>) -> ResponseFuture<S, ReqB>
+    where
+        S: Service<Request<ReqB>>,
+    {
+        tracing::warn!("a request passes two metering layers; the inner one charges nothing");
+        let extensions = request.extensions();
+        let id = extensions.get::<RequestId>().map_or("", |RequestId(id)| id);
+        match self
+            .layer
+            .meter()
+            .check_again(self.layer.operation(), extensions.get(), id)
+        {
+            Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
+            Err(rejection) => ResponseFuture::refused(rejection),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::id::EventId;
 use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::principal::Principal;
-use crate::quota::{Take, nanos};
+use crate::quota::{Lease, Take, nanos};
 use crate::time::Clock;
 use crate::units::Units;
 use crate::usage::{Event, Outcome};
@@ -85,6 +85,14 @@ impl Admission {
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.open().facts.request_id
+    }
+
+    /// Whether the response to this request has no body, whatever its headers say.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            let of_status = |status: StatusCode| matches!(status.as_u16(), 100..=199 | 204 | 304);
+            open.facts.method == "HEAD" || open.status.is_some_and(of_status)
+        })
     }
 
     /// The handler is about to be called.
@@ -192,34 +200,67 @@ impl Open {
 
     /// Makes what was taken equal to what is charged, counter by counter.
     fn settle(&self, meters: &[(MeterName, Units)], now: Duration) -> SmallVec<[Charged; 1]> {
+        let mut charges = SmallVec::new();
         let ticks = nanos(now);
-        let charge = |hold: &Hold| {
+        for hold in &self.holds {
             let meter = &hold.lease.window().key().meter;
             let units = meters
                 .iter()
                 .find(|(has, _)| has == meter)
                 .map_or(Units::ZERO, |(_, units)| *units);
-            hold.put_back(hold.units.minus(units));
-            let more = units.minus(hold.units);
-            if !more.is_zero()
-                && (hold.limit.is_none() || hold.lease.window().take(more, ticks) == Take::Short)
-            {
-                // Served already, so it counts, leased or not.
-                hold.lease.window().note_taken(more);
+            self.settle_hold(hold, units, ticks, &mut charges);
+        }
+        for (meter, units) in meters {
+            let is_held = self
+                .holds
+                .iter()
+                .any(|hold| hold.lease.window().key().meter == *meter);
+            let quota = self
+                .account
+                .quotas
+                .iter()
+                .find(|(quota, _)| quota.meter == *meter);
+            if let Some((quota, counter)) = quota.filter(|_| !is_held) {
+                // The operation did not name this meter, so nothing was looked at or taken. It is counted all the same.
+                let period = quota.period.period_at(self.arrived.wall, self.account.anchor);
+                let lease = counter.open(self.account.id, meter, period);
+                lease.window().note_taken(*units);
+                charges.push(self.charged(&lease, quota.limit, *units, false));
             }
-            Charged {
-                lease: Arc::clone(&hold.lease),
-                plan: self.account.plan.id.clone(),
-                limit: hold.limit,
-                units,
-                leased: hold.limit.is_some(),
+        }
+        charges
+    }
+
+    fn settle_hold(&self, hold: &Hold, units: Units, ticks: u64, charges: &mut SmallVec<[Charged; 1]>) {
+        hold.put_back(hold.units.minus(units));
+        let window = hold.lease.window();
+        let more = units.minus(hold.units);
+        let is_more_leased =
+            hold.limit.is_some() && !more.is_zero() && window.take(more, ticks) != Take::Short;
+        if !is_more_leased {
+            // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
+            window.note_taken(more);
+        }
+        let (mut leased, mut unleased) = (Units::ZERO, Units::ZERO);
+        for (part, is_leased) in [(units.min(hold.units), hold.leased), (more, is_more_leased)] {
+            let sum = if is_leased { &mut leased } else { &mut unleased };
+            *sum = sum.plus(part);
+        }
+        for (units, is_leased) in [(leased, true), (unleased, false)] {
+            if !units.is_zero() {
+                charges.push(self.charged(&hold.lease, hold.limit, units, is_leased));
             }
-        };
-        self.holds
-            .iter()
-            .map(charge)
-            .filter(|charged| !charged.units.is_zero())
-            .collect()
+        }
+    }
+
+    fn charged(&self, lease: &Arc<Lease>, limit: Option<Units>, units: Units, leased: bool) -> Charged {
+        Charged {
+            lease: Arc::clone(lease),
+            plan: self.account.plan.id.clone(),
+            limit,
+            units,
+            leased,
+        }
     }
 
     fn final_status(&self, outcome: Outcome) -> u16 {

@@ -246,6 +246,7 @@ impl MeterBuilder {
             book: book
                 .clone()
                 .map(|book| runtime.spawn(book.run(self.flush_interval))),
+            recorded: false,
         };
         Ok(Meter(Arc::new(Engine {
             verifier: self.verifier,

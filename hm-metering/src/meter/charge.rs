@@ -13,7 +13,8 @@ const METERS_MAX: usize = 16;
 
 /// A handle on the charge of the request in hand, in its extensions. Clones are the same charge.
 ///
-/// What a handler says counts until the response ends; what it says later is lost. A request that is not charged, such
+/// What a handler says counts until the response ends; what it says later is lost. A response that becomes another
+/// protocol (101, such as a WebSocket) ends with its head. A request that is not charged, such
 /// as one that ended with status 500, is not charged whatever was said.
 #[derive(Clone)]
 pub struct Charge(Arc<Shared>);

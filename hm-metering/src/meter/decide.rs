@@ -1,5 +1,6 @@
 //! Taking a request's units from every limit, or from none.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::account::Account;
 use super::report::{LimitReport, QuotaReport, RateReport};
+use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::plan::Quota;
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
@@ -22,12 +24,14 @@ pub(crate) struct Hold {
     /// What the plan allows; none for unlimited.
     pub(crate) limit: Option<Units>,
     pub(crate) units: Units,
+    /// Whether they came out of a lease.
+    pub(crate) leased: bool,
 }
 
 impl Hold {
     /// Gives back `units` of what was taken.
     pub(crate) fn put_back(&self, units: Units) {
-        if self.limit.is_some() {
+        if self.leased {
             self.lease.window().put_back(units);
         } else {
             self.lease.window().unnote_taken(units);
@@ -72,18 +76,17 @@ pub(crate) fn decide(
     let mut holds = Holds::new();
     if let Some(book) = book {
         for (quota, counter) in &account.quotas {
-            let need = operation.units_of(&quota.meter);
+            // What the operation does not name it does not take.
+            let Some(need) = operation.cost_in(&quota.meter) else {
+                continue;
+            };
             let lease = open(account, quota, counter, now);
             match take(quota, lease, need, book, ticks) {
                 Ok(hold) => holds.push(hold),
                 Err(missed) => {
                     put_back(&holds);
                     return match missed {
-                        Missed::Ask(lease) => Decision::Ask {
-                            lease,
-                            limit: quota.limit,
-                            need,
-                        },
+                        Missed::Ask { lease, limit } => Decision::Ask { lease, limit, need },
                         Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
                     };
                 }
@@ -101,12 +104,12 @@ pub(crate) fn decide(
             return refuse_for_rate(account, position, check, now);
         }
     }
-    let report = report(account, &holds, None, now);
+    let report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
     Decision::Allowed(holds, report)
 }
 
 enum Missed {
-    Ask(Arc<Lease>),
+    Ask { lease: Arc<Lease>, limit: Option<Units> },
     Exceeded(Arc<Lease>),
 }
 
@@ -118,17 +121,25 @@ fn take(
     ticks: u64,
 ) -> Result<Hold, Missed> {
     let window = lease.window();
-    let Some(limit) = quota.limit else {
-        return if window.is_known() {
+    let limit = match quota.limit {
+        Some(limit) if !need.is_zero() => limit,
+        // Nothing to lease: unlimited, or only the handler will know. Then something must be left, and what it is has to
+        // be known.
+        limit => {
+            if !window.is_known() {
+                return Err(Missed::Ask { lease, limit: None });
+            }
+            if limit.is_some_and(|limit| window.used() >= limit) {
+                return Err(Missed::Exceeded(lease));
+            }
             window.note_taken(need);
-            Ok(Hold {
+            return Ok(Hold {
                 lease,
-                limit: None,
+                limit,
                 units: need,
-            })
-        } else {
-            Err(Missed::Ask(lease))
-        };
+                leased: false,
+            });
+        }
     };
     if need > limit {
         return Err(Missed::Exceeded(lease));
@@ -136,13 +147,16 @@ fn take(
     match window.take(need, ticks) {
         Take::Taken => {}
         Take::TakenLow => {
-            if window.exhaustion(limit, ticks) == Exhaustion::No {
+            if window.may_have_more(limit, ticks) {
                 book.start_renewal(&lease, quota.limit, Units::ZERO);
             }
         }
         Take::Short => {
-            return Err(match window.exhaustion(limit, ticks) {
-                Exhaustion::No => Missed::Ask(lease),
+            return Err(match window.exhaustion(limit, need, ticks) {
+                Exhaustion::No => Missed::Ask {
+                    lease,
+                    limit: quota.limit,
+                },
                 Exhaustion::Known => Missed::Exceeded(lease),
                 Exhaustion::Stale => {
                     // Nobody waits for this answer: it is most likely the same as before.
@@ -156,11 +170,18 @@ fn take(
         lease,
         limit: quota.limit,
         units: need,
+        leased: true,
     })
 }
 
-pub(crate) fn put_back(holds: &[Hold]) {
+fn put_back(holds: &[Hold]) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
+}
+
+/// Undoes a decision that allowed a request: it is not served after all.
+pub(crate) fn undo(account: &Account, holds: &[Hold]) {
+    put_back(holds);
+    account.buckets.iter().for_each(|bucket| bucket.put_back(1));
 }
 
 /// The rate limit that the request would have to wait for longest.
@@ -200,7 +221,7 @@ fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -
         remaining,
         wait: wait.or(Some(Duration::ZERO)),
     };
-    let mut report = report(account, &peeked(account, now), None, now);
+    let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
     report.rate = Some(rate);
     Decision::Refused(refusal, report)
 }
@@ -211,7 +232,7 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
     let limit = quota.limit.unwrap_or(Units::MAX);
     let remaining = window.remaining().min(limit.minus(window.used()));
     let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
-        name: quota.period.name().to_owned(),
+        name: limit_name(quota).into_owned(),
         limit,
         remaining,
         needed: need,
@@ -221,7 +242,7 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
     if need <= limit {
         refusal = refusal.with_retry_after(period.end.since(now.wall));
     }
-    let mut report = report(account, &peeked(account, now), None, now);
+    let mut report = report(account, Some(quota), now);
     if let Some(quota) = &mut report.quota
         && need <= limit
         && remaining.is_zero()
@@ -240,7 +261,11 @@ pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<Limit
             return Err(lease);
         }
     }
-    Ok(report(account, &peeked(account, now), None, now))
+    Ok(report(
+        account,
+        account.quotas.first().map(|(quota, _)| quota),
+        now,
+    ))
 }
 
 /// The window of a quota's present period.
@@ -251,30 +276,29 @@ fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Le
     })
 }
 
-/// The counters as they stand, with nothing taken.
-fn peeked(account: &Account, now: Now) -> Holds {
-    let leases = account.quotas.iter().filter_map(|(quota, counter)| {
-        counter.at(now.wall).map(|lease| Hold {
-            lease,
-            limit: quota.limit,
-            units: Units::ZERO,
-        })
-    });
-    leases.collect()
+/// A quota's name in headers and refusals. That of the meter that everybody means is left out.
+fn limit_name(quota: &Quota) -> Cow<'static, str> {
+    let period = quota.period.name();
+    if quota.meter == MeterName::REQUESTS {
+        Cow::Borrowed(period)
+    } else {
+        Cow::Owned(format!("{}-{period}", quota.meter))
+    }
 }
 
-fn report(account: &Account, holds: &[Hold], rate: Option<RateReport>, now: Now) -> LimitReport {
-    let first = account.quotas.first();
-    let quota = first.and_then(|(quota, _)| {
-        let hold = holds
+/// The limits as they stand, with the state of `shown`, one of the plan's quotas, if its counter is open.
+fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
+    let quota = shown.and_then(|shown| {
+        let (_, counter) = account
+            .quotas
             .iter()
-            .find(|hold| hold.lease.window().key().meter == quota.meter)?;
-        let window = hold.lease.window();
-        let period = window.key().period;
+            .find(|(quota, _)| quota.meter == shown.meter)?;
+        let lease = counter.at(now.wall)?;
+        let period = lease.window().key().period;
         Some(QuotaReport {
-            name: quota.period.name(),
-            limit: quota.limit,
-            used: window.used(),
+            name: limit_name(shown),
+            limit: shown.limit,
+            used: lease.window().used(),
             start: period.start,
             reset: period.end,
         })
@@ -283,7 +307,7 @@ fn report(account: &Account, holds: &[Hold], rate: Option<RateReport>, now: Now)
     LimitReport {
         plan: Arc::clone(&account.plan),
         now: now.wall,
-        rate: rate.or_else(|| if limited { None } else { nearest_rate(account, now) }),
+        rate: if limited { None } else { nearest_rate(account, now) },
         quota,
     }
 }

@@ -20,8 +20,6 @@ use crate::usage::{Batch, BatchId, Event, UsageSink};
 /// The longest pause between two attempts to record a batch.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// How often a batch is tried that fails for a reason nobody can name. What fails for want of an answer is tried for ever.
-const ATTEMPTS: u32 = 10;
 
 /// A finished request on its way to the sink.
 #[derive(Debug)]
@@ -137,7 +135,7 @@ impl Flusher {
             if part.is_empty() {
                 continue;
             }
-            let batch = self.batch(&part);
+            let batch = Arc::new(self.batch(&part));
             note_submitted(&part);
             if self.record(&batch).await {
                 continue;
@@ -156,53 +154,76 @@ impl Flusher {
         }
     }
 
-    /// Answers whether the batch is in the ledger; if not, it never will be.
-    async fn record(&self, batch: &Batch) -> bool {
+    /// Answers whether the batch is in the ledger; if not, the sink will never take it.
+    async fn record(&self, batch: &Arc<Batch>) -> bool {
+        let sink = Arc::clone(&self.sink);
+        let recorded = self.repeat(batch, "a batch can't be recorded", move |batch| {
+            let sink = Arc::clone(&sink);
+            async move { sink.record(&batch).await.map(drop) }
+        });
+        if !recorded.await {
+            return false;
+        }
+        if let Some(quota) = &self.settle {
+            let (quota, holder) = (Arc::clone(quota), self.holder);
+            // The events are in the ledger; whatever becomes of this, they must not be sent again under another name.
+            self.repeat(batch, "a batch that is recorded can't be settled", move |batch| {
+                let quota = Arc::clone(&quota);
+                async move {
+                    quota
+                        .settle(holder, batch.id, &batch.settlements, batch.created_at)
+                        .await
+                }
+            })
+            .await;
+        }
+        true
+    }
+
+    /// Tries until it is done, or until the store says that it never will be: what it says of the content is final, every
+    /// other failure may pass. Each attempt runs in a task of its own, so that a store that panics ends that attempt only.
+    async fn repeat<F>(
+        &self,
+        batch: &Arc<Batch>,
+        what: &'static str,
+        attempt: impl Fn(Arc<Batch>) -> F + Send,
+    ) -> bool
+    where
+        F: Future<Output = StoreResult<()>> + Send + 'static,
+    {
         let mut pause = PAUSE_MIN;
-        let mut attempt = 1;
         loop {
-            let error = match timeout(self.pace.store_timeout, self.record_once(batch)).await {
-                Ok(Ok(())) => return true,
-                Ok(Err(error)) => error,
+            let mut task = tokio::spawn(attempt(Arc::clone(batch)));
+            let error = match timeout(self.pace.store_timeout, &mut task).await {
+                Ok(Ok(Ok(()))) => return true,
+                Ok(Ok(Err(error))) => error,
+                Ok(Err(panicked)) => {
+                    StoreError::new(StoreErrorKind::Unexpected, "run a store").with_source(panicked)
+                }
                 Err(elapsed) => {
-                    StoreError::new(StoreErrorKind::Timeout, "record a batch").with_source(elapsed)
+                    task.abort();
+                    StoreError::new(StoreErrorKind::Timeout, "wait for a store").with_source(elapsed)
                 }
             };
-            let is_final = match error.kind() {
-                StoreErrorKind::Conflict | StoreErrorKind::Invalid => true,
-                _ => !error.is_transient() && attempt >= ATTEMPTS,
-            };
+            let is_final = matches!(error.kind(), StoreErrorKind::Conflict | StoreErrorKind::Invalid);
             let (number, events) = (batch.id.number, batch.events.len());
+            let error = &error as &(dyn std::error::Error + Send + Sync);
             if is_final {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = error as &dyn std::error::Error,
                     batch.number = number,
                     batch.events = events,
-                    "a batch can't be recorded"
+                    "{what}"
                 );
                 return false;
             }
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 batch.number = number,
-                attempt,
-                "a batch is tried again"
+                "{what} for now"
             );
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
-            attempt += 1;
-        }
-    }
-
-    async fn record_once(&self, batch: &Batch) -> StoreResult<()> {
-        self.sink.record(batch).await?;
-        match &self.settle {
-            Some(quota) => {
-                quota
-                    .settle(self.holder, batch.id, &batch.settlements, batch.created_at)
-                    .await
-            }
-            None => Ok(()),
         }
     }
 

@@ -52,6 +52,7 @@ use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
 use crate::operation::Operation;
+use crate::principal::Principal;
 use crate::quota::{Answer, Lease, LeaseBook};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Clock;
@@ -87,6 +88,8 @@ pub(crate) struct Tasks {
     flusher: Option<JoinHandle<()>>,
     feed: JoinHandle<()>,
     book: Option<JoinHandle<()>>,
+    /// Whether the flusher has ended with everything recorded.
+    recorded: bool,
 }
 
 impl Tasks {
@@ -160,15 +163,39 @@ impl Meter {
             Known::Caller(caller) => match engine.decide(&caller, operation, now) {
                 Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), &caller, decision, now)),
                 Decided::Ask(question) => {
+                    let key = PresentedKey::new(presented);
                     let (engine, request) = (Arc::clone(engine), request());
-                    Admit::Pending(Box::pin(engine.admit_after(request, caller, Some(question))))
+                    Admit::Pending(Box::pin(engine.admit_after(
+                        request,
+                        (fingerprint, key),
+                        caller,
+                        Some(question),
+                    )))
                 }
             },
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
             Known::Nothing => {
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), request());
-                Admit::Pending(Box::pin(engine.admit_unknown(request, fingerprint, key)))
+                Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))
+            }
+        }
+    }
+
+    /// Whether a caller that another layer let through already may also do `operation`. It is not decided or charged a
+    /// second time; only its scopes are looked at.
+    pub(crate) fn check_again(
+        &self,
+        operation: &Operation,
+        caller: Option<&Principal>,
+        request_id: &str,
+    ) -> Result<(), Box<Rejection>> {
+        let lacks = |scope: &&String| !caller.is_some_and(|caller| caller.has_scope(scope));
+        match operation.scopes().iter().find(lacks) {
+            None => Ok(()),
+            Some(scope) => {
+                let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
+                Err(Box::new(Rejection::new(refusal, None, request_id.to_owned())))
             }
         }
     }
@@ -205,6 +232,8 @@ impl Meter {
     /// refused or lost, so drain the server first. Takes `at_most` for both together.
     ///
     /// Dropping the future leaves the meter unusable and part of the work undone.
+    ///
+    /// A second call answers what is still left, which is nothing if the first one got everything done.
     pub async fn shutdown(&self, at_most: Duration) -> ShutdownReport {
         let (done, recorded) = oneshot::channel();
         let stop =
@@ -212,7 +241,8 @@ impl Meter {
         let began = self.0.clock.monotonic();
         // A quarter of the time is kept for the leases.
         let lost = self.events_lost();
-        let ended = timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
+        let mut tasks = self.0.tasks.lock().await;
+        let ended = tasks.recorded || timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
         let recorded = ended && self.events_lost() == lost;
         let rest = at_most.saturating_sub(self.0.clock.monotonic().saturating_sub(began));
         let released = match &self.0.book {
@@ -221,7 +251,7 @@ impl Meter {
                 .is_ok_and(|left| left == 0),
             None => true,
         };
-        let mut tasks = self.0.tasks.lock().await;
+        tasks.recorded = ended;
         tasks.abort_followers();
         if let Some(flusher) = tasks.flusher.take()
             && !ended
@@ -330,7 +360,7 @@ impl Engine {
         let permit = match self.finished.clone().try_reserve_owned() {
             Ok(permit) => permit,
             Err(full_or_closed) => {
-                decide::put_back(&holds);
+                decide::undo(&caller.account, &holds);
                 let why = match full_or_closed {
                     TrySendError::Full(_) => "the queue of events is full",
                     TrySendError::Closed(_) => "the meter has been shut down",
@@ -420,38 +450,58 @@ impl Engine {
     async fn admit_unknown(
         self: Arc<Self>,
         request: Undecided,
-        fingerprint: Fingerprint,
-        key: PresentedKey,
+        key: (Fingerprint, PresentedKey),
     ) -> Result<Admission, Box<Rejection>> {
-        let fill = Arc::clone(&self.filler).fill(fingerprint, key);
-        let kind = match timeout(self.wait_at_most, fill).await {
-            Ok(Filled::Caller(caller)) => return self.admit_after(request, caller, None).await,
-            Ok(Filled::Invalid(reason)) => RefusalKind::InvalidKey(reason),
-            Ok(Filled::Unavailable) | Err(_) => RefusalKind::Unavailable,
-        };
-        let mut refusal = Refusal::new(kind);
-        if kind == RefusalKind::Unavailable {
-            refusal = refusal.with_retry_after(SOON);
+        match self.fill(&request, &key).await {
+            Ok(caller) => self.admit_after(request, key, caller, None).await,
+            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.facts.request_id))),
         }
-        Err(Box::new(Rejection::new(refusal, None, request.facts.request_id)))
     }
 
-    /// Decides, and asks for units as often as it takes, within the time that a request may wait.
+    /// Gets the verdict on a key, within the time that a request may wait.
+    async fn fill(
+        &self,
+        request: &Undecided,
+        (fingerprint, key): &(Fingerprint, PresentedKey),
+    ) -> Result<Arc<Caller>, Refusal> {
+        let fill = Arc::clone(&self.filler).fill(*fingerprint, key.clone());
+        match timeout(self.time_left(request), fill).await {
+            Ok(Filled::Caller(caller)) => Ok(caller),
+            Ok(Filled::Invalid(reason)) => Err(Refusal::new(RefusalKind::InvalidKey(reason))),
+            Ok(Filled::Unavailable) | Err(_) => {
+                Err(Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON))
+            }
+        }
+    }
+
+    fn time_left(&self, request: &Undecided) -> Duration {
+        let waited = self.clock.monotonic().saturating_sub(request.arrived.monotonic);
+        self.wait_at_most.saturating_sub(waited)
+    }
+
+    /// Decides, and asks for units as often as it takes, within the time that a request may wait. A key that changed
+    /// while its request waited is judged anew.
     async fn admit_after(
         self: Arc<Self>,
         request: Undecided,
+        key: (Fingerprint, PresentedKey),
         caller: Arc<Caller>,
         question: Option<Question>,
     ) -> Result<Admission, Box<Rejection>> {
-        let deadline = request.arrived.monotonic + self.wait_at_most;
-        let mut question = question;
+        let (mut caller, mut question) = (caller, question);
         for _ in 0..ATTEMPTS {
-            let now = self.now();
-            if let Some(asked) = question.take() {
-                let left = deadline.saturating_sub(now.monotonic);
-                if self.ask(&asked, left).await == Answer::Failed {
-                    break;
-                }
+            if let Some(asked) = question.take()
+                && self.ask(&asked, self.time_left(&request)).await == Answer::Failed
+            {
+                break;
+            }
+            if caller.is_stale() {
+                caller = match self.fill(&request, &key).await {
+                    Ok(caller) => caller,
+                    Err(refusal) => {
+                        return Err(Box::new(Rejection::new(refusal, None, request.facts.request_id)));
+                    }
+                };
             }
             let now = self.now();
             match self.decide(&caller, &request.operation, now) {

@@ -1,5 +1,6 @@
 //! What a caller is told about its limits: the state of limits at a decision, and the headers it becomes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,8 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The state of a quota when a request was decided, the request itself included if it was let through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaReport {
-    /// The limit's name, such as `month`.
-    pub name: &'static str,
+    /// The limit's name: that of its period, such as `month`, after the meter's unless it counts requests.
+    pub name: Cow<'static, str>,
     /// What the period allows; none for unlimited.
     pub limit: Option<Units>,
     /// What was used, as far as this process knows.
@@ -68,7 +69,7 @@ impl LimitReport {
         &self.plan
     }
 
-    /// The quota that `X-RateLimit-*` headers describe: the plan's first.
+    /// The quota that `X-RateLimit-*` headers describe: the one that the request was refused for, else the plan's first.
     #[must_use]
     pub const fn quota(&self) -> Option<&QuotaReport> {
         self.quota.as_ref()
@@ -224,7 +225,7 @@ mod tests {
             }),
             now: Timestamp::from_micros(1_797_033_600_500_000),
             quota: Some(QuotaReport {
-                name: "month",
+                name: Cow::Borrowed("month"),
                 limit,
                 used: Units::new(1_523),
                 start: Timestamp::from_micros(1_795_564_800_000_000),

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lease::{Busy, Operation, Waiting};
 use super::{
-    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, low_water, nanos,
-    next_size, want,
+    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, keep,
+    low_water, nanos, next_size, want,
 };
-use crate::error::StoreResult;
+use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::time::{Clock, Timestamp};
@@ -28,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(60);
 /// When the store has nothing left, it is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How many counters are emptied at a time when everything is given back.
+const AT_A_TIME: usize = 16;
 /// How many balances are asked for at once.
 const BALANCES: usize = 500;
 
@@ -174,23 +177,31 @@ impl LeaseBook {
     ) -> Answer {
         lease.window.learn(grant.balance);
         let now = self.clock.monotonic();
-        let size = lease.with_state(|state| {
+        let granted = grant.granted;
+        let is_enough = lease.window.remaining().plus(granted) >= need.max(Units::ONE);
+        lease.with_state(|state| {
             state.token = Some(grant.token);
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
             state.granted_at = Some(now);
-            state.active_at = now;
-            state.size
+            // A wish that was cut says nothing about the next one.
+            state.size = state.size.min(granted.get().max(START));
+            // Units that are too few for those who asked are no reason to keep them from others.
+            if !granted.is_zero() && is_enough {
+                state.active_at = now;
+            }
         });
         // A tenth earlier than the store was told, for clocks that run at different speeds.
         let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
-        lease.window.grant(grant.granted, until, low_water(size));
-        if grant.granted.is_zero() && lease.window.remaining() < need.max(Units::ONE) {
+        lease.window.grant(granted, until, low_water(granted.get()));
+        if granted.is_zero() {
             lease.window.set_exhausted(ask.limit, nanos(now + ASK_AGAIN));
-            Answer::Exhausted
+            if lease.window.remaining() < need.max(Units::ONE) {
+                return Answer::Exhausted;
+            }
         } else {
             lease.window.clear_exhausted();
-            Answer::Granted
         }
+        Answer::Granted
     }
 
     async fn ask_balance(&self, lease: &Lease) -> Answer {
@@ -248,7 +259,8 @@ impl LeaseBook {
                     error = &error as &dyn std::error::Error,
                     "a quota's lease can't be changed"
                 );
-                (None, error.is_transient())
+                let is_final = matches!(error.kind(), StoreErrorKind::Conflict | StoreErrorKind::Invalid);
+                (None, !is_final)
             }
             Err(_) => {
                 tracing::warn!("a quota's lease can't be changed: no answer in time");
@@ -259,25 +271,29 @@ impl LeaseBook {
         answer
     }
 
-    fn start_release(self: &Arc<Self>, lease: &Arc<Lease>) {
-        self.start(lease, |book, lease| async move {
-            book.give_back(&lease).await;
+    /// Gives back what is left beyond `keep`, in the background.
+    fn start_release(self: &Arc<Self>, lease: &Arc<Lease>, keep: Units) {
+        self.start(lease, move |book, lease| async move {
+            book.give_back(&lease, keep).await;
             Answer::Granted
         });
     }
 
-    /// Gives everything back that is not taken. Answers whether nothing is left to give back.
-    async fn give_back(&self, lease: &Lease) -> bool {
+    /// Gives back what is left beyond `keep`. Answers whether the store has got it.
+    async fn give_back(&self, lease: &Lease, keep: Units) -> bool {
         if !self.resolve_pending(lease).await {
             return false;
         }
         let Some(token) = lease.token() else {
             return true;
         };
-        let units = lease.window.drain();
+        let units = lease.window.drain(keep);
         if units.is_zero() {
             return true;
         }
+        // What is kept is enough; it must not look like the rest of something larger.
+        lease.window.set_low_water(low_water(keep.get()));
+        lease.with_state(|state| state.size = state.size.min(keep.get().max(START)));
         let release = Release {
             holder: self.holder,
             operation: self.next_operation(),
@@ -297,6 +313,8 @@ impl LeaseBook {
         {
             Some(balance) => {
                 lease.window.learn(balance);
+                // What was given back can be had again.
+                lease.window.clear_exhausted();
                 lease.with_state(|state| {
                     state.granted_at = None;
                     state.left = None;
@@ -344,15 +362,27 @@ impl LeaseBook {
     /// Answers whether the balance should be learnt anew.
     fn tend_one(self: &Arc<Self>, lease: &Arc<Lease>, now: Duration, wall: Timestamp) -> bool {
         let taken = lease.window.taken();
-        lease.with_state(|state| {
+        let (recent, pending, leased_for) = lease.with_state(|state| {
+            let spent = taken.saturating_sub(state.taken_before);
+            state.recent = spent.max(state.recent / 2);
             if state.taken_before != taken {
                 state.taken_before = taken;
                 state.active_at = now;
             }
+            let leased_for = state
+                .granted_at
+                .map_or(Duration::MAX, |at| now.saturating_sub(at));
+            (state.recent, state.pending.is_some(), leased_for)
         });
         let (idle, over) = (idle(lease, now), is_over(lease, wall));
-        if (over || idle >= IDLE) && !lease.window.remaining().is_zero() {
-            self.start_release(lease);
+        let keep = if over || idle >= IDLE {
+            Some(Units::ZERO)
+        } else {
+            keep(lease.window.remaining(), recent).filter(|_| leased_for >= IDLE)
+        };
+        match keep {
+            Some(keep) if pending || lease.window.remaining() > keep => self.start_release(lease, keep),
+            _ => {}
         }
         if !over && idle >= FRESH {
             lease.window.forget_balance();
@@ -375,13 +405,19 @@ impl LeaseBook {
         }
     }
 
-    /// Gives everything back. Answers how many counters could not be emptied.
-    pub(crate) async fn give_all_back(&self) -> usize {
+    /// Gives everything back, several counters at a time. Answers how many could not be emptied.
+    pub(crate) async fn give_all_back(self: &Arc<Self>) -> usize {
         let mut left = 0;
-        for counter in self.all() {
-            for lease in counter.leases() {
-                left += usize::from(!self.give_back_alone(&lease).await);
+        let mut tasks = JoinSet::new();
+        for lease in self.all().iter().flat_map(|counter| counter.leases()) {
+            if tasks.len() >= AT_A_TIME {
+                left += count_left(tasks.join_next().await);
             }
+            let book = Arc::clone(self);
+            tasks.spawn_on(async move { book.give_back_alone(&lease).await }, &self.runtime);
+        }
+        while let Some(ended) = tasks.join_next().await {
+            left += count_left(Some(ended));
         }
         left
     }
@@ -395,7 +431,7 @@ impl LeaseBook {
             }
         }
         let _busy = Busy(Arc::clone(lease));
-        self.give_back(lease).await
+        self.give_back(lease, Units::ZERO).await
     }
 
     fn all(&self) -> Vec<Arc<Counter>> {
@@ -418,4 +454,8 @@ fn is_over(lease: &Lease, wall: Timestamp) -> bool {
 /// For how long nothing was taken, as far as was looked.
 fn idle(lease: &Lease, now: Duration) -> Duration {
     now.saturating_sub(lease.with_state(|state| state.active_at))
+}
+
+fn count_left(ended: Option<Result<bool, JoinError>>) -> usize {
+    usize::from(!matches!(ended, Some(Ok(true)) | None))
 }

@@ -39,7 +39,9 @@ impl Counter {
     /// The window for `period`, made if need be.
     pub(crate) fn open(&self, account: AccountId, meter: &MeterName, period: Period) -> Arc<Lease> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = windows.iter().find(|lease| lease.window.key().period == period);
+        let found = windows
+            .iter()
+            .find(|lease| lease.window.key().period.start == period.start);
         let lease = found.map_or_else(
             || {
                 Arc::new(Lease::new(QuotaKey {

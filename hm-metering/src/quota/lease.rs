@@ -46,7 +46,9 @@ pub(super) struct LeaseState {
     pub(super) left: Option<Units>,
     /// What was taken when the lease was last looked after.
     pub(super) taken_before: u64,
-    /// When something was last taken, as far as was looked.
+    /// How much was lately taken between two looks; halved with each.
+    pub(super) recent: u64,
+    /// When something was last granted or taken, as far as was looked.
     pub(super) active_at: Duration,
 }
 

@@ -25,7 +25,7 @@ use crate::usage::BatchId;
 pub(crate) use book::LeaseBook;
 pub(crate) use counter::Counter;
 pub(crate) use lease::{Answer, Lease};
-pub(crate) use sizing::{low_water, next_size, want};
+pub(crate) use sizing::{START, keep, low_water, next_size, want};
 pub(crate) use window::{Exhaustion, Take, Window, nanos};
 
 /// Who holds a lease: one run of one replica.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::units::Units;
 
 /// The smallest lease that is asked for while plenty is left.
-const START: u64 = 8;
+pub(crate) const START: u64 = 8;
 /// The largest.
 const MOST: u64 = 1_000_000;
 /// A lease should last about this long: shorter costs round trips, longer strands units when a process dies.
@@ -28,6 +28,13 @@ pub(crate) fn want(size: u64, need: Units, waited_for: Units, left: Option<Units
     let wanted = size.max(waited_for.get());
     let bound = left.map_or(u64::MAX, |left| left.get() / 4);
     Units::new(wanted.min(bound)).max(need).max(Units::ONE)
+}
+
+/// How many units to keep of a lease when others could use the rest, if `recent` were lately taken between two looks.
+/// None when it is not too large.
+pub(crate) fn keep(remaining: Units, recent: u64) -> Option<Units> {
+    let some = |looks: u64| START.saturating_add(recent.saturating_mul(looks));
+    (remaining.get() > some(8)).then(|| Units::new(some(4)))
 }
 
 /// At how many remaining units to ask for more.
@@ -68,6 +75,13 @@ mod tests {
             want(8, Units::new(50), Units::new(50), Some(Units::new(60))),
             Units::new(50)
         );
+    }
+
+    #[test]
+    fn a_lease_that_is_much_larger_than_its_use_is_cut() {
+        assert_eq!(keep(Units::new(2_000), 1), Some(Units::new(12)));
+        assert_eq!(keep(Units::new(2_000), 1_000), None);
+        assert_eq!(keep(Units::new(8), 0), None);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::{Balance, QuotaKey};
 use crate::units::Units;
 
+/// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.
+const STALE_FOR: u64 = 10_000_000_000;
+
 /// A counter's local state. Times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -28,6 +31,7 @@ pub(crate) struct Window {
     /// Until when the store need not be asked again, as it had nothing left for [`Window::exhausted_limit`].
     exhausted_until: AtomicU64,
     exhausted_limit: AtomicU64,
+    exhausted_need: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -56,6 +60,7 @@ impl Window {
             low_water: zero(),
             exhausted_until: zero(),
             exhausted_limit: zero(),
+            exhausted_need: zero(),
             known: AtomicBool::new(false),
         }
     }
@@ -104,16 +109,26 @@ impl Window {
         self.taken.fetch_sub(units.get(), Ordering::AcqRel);
     }
 
-    /// Takes everything that is left, to give it back to the store.
-    pub(crate) fn drain(&self) -> Units {
-        Units::new(self.remaining.swap(0, Ordering::AcqRel))
+    /// Takes what is left beyond `keep`, to give it back to the store.
+    pub(crate) fn drain(&self, keep: Units) -> Units {
+        let taken = self
+            .remaining
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |has| {
+                (has > keep.get()).then_some(keep.get())
+            });
+        Units::new(taken.map_or(0, |had| had - keep.get()))
     }
 
     /// Adds leased units, which may be taken until `until`.
     pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) {
-        self.low_water.store(low_water, Ordering::Relaxed);
+        self.set_low_water(low_water);
         self.until.fetch_max(until, Ordering::AcqRel);
         self.remaining.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// At or below this many remaining units it is time for more.
+    pub(crate) fn set_low_water(&self, units: u64) {
+        self.low_water.store(units, Ordering::Relaxed);
     }
 
     /// Units that can be taken, ignoring the time.
@@ -167,28 +182,39 @@ impl Window {
         self.taken.load(Ordering::Acquire)
     }
 
-    /// Notes that the store has nothing left of `limit`, and need not be asked before `until`.
+    /// Notes that the store has nothing left of `limit` beyond what is leased here, and need not be asked before `until`.
     pub(crate) fn set_exhausted(&self, limit: Units, until: u64) {
         self.exhausted_limit.store(limit.get(), Ordering::Release);
+        self.exhausted_need
+            .store(self.remaining().get() + 1, Ordering::Release);
         self.exhausted_until.store(until, Ordering::Release);
     }
 
-    /// Notes that the store gave something.
+    /// Notes that the store may have something again.
     pub(crate) fn clear_exhausted(&self) {
         self.exhausted_until.store(0, Ordering::Release);
     }
 
-    /// Whether the store had nothing left when it was last asked. A greater limit than it was asked for is another
-    /// question.
-    pub(crate) fn exhaustion(&self, limit: Units, now: u64) -> Exhaustion {
+    /// Whether the store had nothing left when it was last asked. A greater limit, or a smaller need, than it was asked
+    /// for is another question, and so is one that comes much later.
+    pub(crate) fn exhaustion(&self, limit: Units, need: Units, now: u64) -> Exhaustion {
         let until = self.exhausted_until.load(Ordering::Acquire);
-        if until == 0 || limit.get() > self.exhausted_limit.load(Ordering::Acquire) {
+        let is_other = limit.get() > self.exhausted_limit.load(Ordering::Acquire)
+            || need.get() < self.exhausted_need.load(Ordering::Acquire);
+        if until == 0 || is_other || now >= until.saturating_add(STALE_FOR) {
             Exhaustion::No
         } else if now < until {
             Exhaustion::Known
         } else {
             Exhaustion::Stale
         }
+    }
+
+    /// Whether asking the store for more of `limit` is worth while: it had something when it was last asked, or that was
+    /// long enough ago.
+    pub(crate) fn may_have_more(&self, limit: Units, now: u64) -> bool {
+        now >= self.exhausted_until.load(Ordering::Acquire)
+            || limit.get() > self.exhausted_limit.load(Ordering::Acquire)
     }
 }
 
@@ -248,7 +274,9 @@ mod tests {
         assert_eq!(window.take(Units::new(3), 0), Take::TakenLow);
         window.put_back(Units::new(2));
         assert_eq!((window.used(), window.remaining()), (Units::ONE, Units::new(2)));
-        assert_eq!(window.drain(), Units::new(2));
+        assert_eq!(window.drain(Units::new(5)), Units::ZERO);
+        assert_eq!(window.drain(Units::ONE), Units::ONE);
+        assert_eq!(window.drain(Units::ZERO), Units::ONE);
         assert_eq!(window.take(Units::ONE, 0), Take::Short);
     }
 
@@ -275,15 +303,20 @@ mod tests {
     }
 
     #[test]
-    fn a_greater_limit_is_another_question() {
+    fn a_greater_limit_a_smaller_need_and_a_later_time_are_other_questions() {
         let window = window();
-        assert_eq!(window.exhaustion(Units::new(5), 1), Exhaustion::No);
+        let ask = |limit, need, now| window.exhaustion(Units::new(limit), Units::new(need), now);
+        assert_eq!(ask(5, 3, 1), Exhaustion::No);
+        window.grant(Units::new(2), u64::MAX, 0);
         window.set_exhausted(Units::new(5), 10);
-        assert_eq!(window.exhaustion(Units::new(5), 9), Exhaustion::Known);
-        assert_eq!(window.exhaustion(Units::new(5), 10), Exhaustion::Stale);
-        assert_eq!(window.exhaustion(Units::new(6), 1), Exhaustion::No);
+        assert_eq!(ask(5, 3, 9), Exhaustion::Known);
+        assert_eq!(ask(5, 3, 10), Exhaustion::Stale);
+        assert_eq!(ask(6, 3, 1), Exhaustion::No);
+        assert_eq!(ask(5, 2, 1), Exhaustion::No);
+        assert_eq!(ask(5, 3, 10 + STALE_FOR), Exhaustion::No);
+        assert!(!window.may_have_more(Units::new(5), 9) && window.may_have_more(Units::new(5), 10));
         window.clear_exhausted();
-        assert_eq!(window.exhaustion(Units::new(5), 9), Exhaustion::No);
+        assert_eq!(ask(5, 3, 9), Exhaustion::No);
     }
 
     #[test]

@@ -116,6 +116,58 @@ async fn a_stream_ends_when_there_are_no_more_frames() {
 }
 
 #[tokio::test]
+async fn the_answer_to_head_ends_with_its_head() {
+    let stage = Stage::new(FIVE).await;
+    let mut request = stage.request();
+    *request.method_mut() = http::Method::HEAD;
+    let response = stage
+        .meter
+        .layer("facts")
+        .layer(handler(facts))
+        .oneshot(request)
+        .await
+        .unwrap();
+    // The server does not read the body of an answer to HEAD.
+    drop(response);
+    ended(&stage, Outcome::Completed, 200, 1).await;
+}
+
+/// A body that knows its length and not its end.
+struct OfLength(Vec<&'static str>, u64);
+
+impl Body for OfLength {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<FrameResult>> {
+        Poll::Ready(self.0.pop().map(data))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.1)
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_announced_length_ends_with_its_last_byte() {
+    let stage = Stage::new(FIVE).await;
+    let download = handler(|_| async { Ok(Response::new(OfLength(vec!["cd", "ab"], 4))) });
+    let response = stage
+        .meter
+        .layer("facts")
+        .layer(download)
+        .oneshot(stage.request())
+        .await
+        .unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    assert!(stage.events().await.is_empty());
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    ended(&stage, Outcome::Completed, 200, 1).await;
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_trailers() {
     let stage = Stage::new(FIVE).await;
     let stream = handler(|_| async {

@@ -22,6 +22,26 @@ async fn applied_twice_it_charges_once() {
 }
 
 #[tokio::test]
+async fn an_inner_layer_still_asks_for_its_scope() {
+    let stage = Stage::with(FIVE, vec!["read".to_owned()], |builder| builder).await;
+    let outer = stage.meter.layer("api");
+    let inner = stage.meter.layer("admin").require_scope("admin");
+    let refused = outer
+        .layer(inner.layer(handler(facts)))
+        .oneshot(stage.request())
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 403);
+    let inner = stage.meter.layer("reading").require_scope("read");
+    let served = outer
+        .layer(inner.layer(handler(facts)))
+        .oneshot(stage.request())
+        .await
+        .unwrap();
+    assert_eq!(served.status(), 200);
+}
+
+#[tokio::test]
 async fn the_handler_sees_who_calls_and_the_request_id() {
     let stage = Stage::new(FIVE).await;
     let (account, key) = (stage.account, stage.key_id);

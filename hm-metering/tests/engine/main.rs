@@ -10,6 +10,7 @@
 mod endings;
 mod frameworks;
 mod layers;
+mod leases;
 mod limits;
 mod refusals;
 mod stage;

@@ -1,7 +1,7 @@
 //! An accepted key in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
@@ -35,6 +35,11 @@ impl Caller {
             used: AtomicBool::new(false),
             stale: AtomicBool::new(false),
         }
+    }
+
+    /// Whether its key or account changed since it was asked for.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire) || self.account.is_stale()
     }
 
     /// Why the key is not accepted at `now` although its verdict was good.

@@ -85,8 +85,7 @@ impl Directory {
 
     pub(crate) fn look_up(&self, fingerprint: Fingerprint, now: Duration) -> Known {
         if let Some(caller) = self.callers.pin().get(&fingerprint)
-            && !caller.stale.load(Ordering::Acquire)
-            && !caller.account.is_stale()
+            && !caller.is_stale()
             && self.is_believed(caller.asked_at, now)
             && self.is_believed(caller.account.asked_at(), now)
         {
