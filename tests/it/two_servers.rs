@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hm_system_tests::http::{Call, Connection};
 use hm_system_tests::ledger::Ledger;
-use hm_system_tests::load::Load;
+use hm_system_tests::load::{Load, fire};
 use hm_system_tests::on_every_database;
 use hm_system_tests::people::Person;
 use hm_system_tests::place::Place;
@@ -48,13 +48,21 @@ async fn two_servers_share_one_quota_exactly_on_postgres() {
         Connection::open(one.address()).await.unwrap(),
         Connection::open(two.address()).await.unwrap(),
     ];
+    let mut seen = [0, 0];
     until(
         "the whole quota can be used",
         Duration::from_secs(60),
         async || {
-            for connection in &mut connections {
+            for (connection, seen) in connections.iter_mut().zip(&mut seen) {
                 let answer = connection.send(Call::curiosity(&key.text)).await.unwrap();
                 admitted += usize::from(answer.status == 200);
+                let used = answer.number("x-ratelimit-used");
+                assert!(
+                    used >= *seen,
+                    "X-RateLimit-Used went from {seen} back to {used} ({})",
+                    answer.status
+                );
+                *seen = used;
             }
             assert!(admitted <= QUOTA, "{admitted} admitted");
             (admitted == QUOTA).then_some(())
@@ -86,6 +94,50 @@ async fn two_servers_share_one_quota_exactly_on_postgres() {
     let ledger = Ledger::read(&place).await;
     assert_eq!(ledger.counted(), (1_000, 0));
     assert_eq!(ledger.charged(), 1_000);
+}
+
+/// One server leases units and falls idle; the other one gets them without waiting for a period's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_idle_server_has_leased_can_be_used_on_the_other_on_postgres() {
+    let Some(place) = Place::on_postgres().await else {
+        return;
+    };
+    let settings = Settings::free_plan(QUOTA as u64, 1_000_000);
+    let one = Server::start(&place, &settings).await;
+    let two = Server::start(&place, &settings).await;
+    let ada = Person::register(&one, "ada@example.org").await;
+    let key = ada.create_key(&one, "shared").await;
+    key.keep_secret(&two);
+    let on_one = fire(one.address(), &key.text, 100, "one").await.admitted().len();
+    assert_eq!(on_one, 100);
+
+    let mut connection = Connection::open(two.address()).await.unwrap();
+    let (mut on_two, mut seen) = (0, 0);
+    until(
+        "the whole quota can be used",
+        Duration::from_secs(60),
+        async || {
+            // In large portions, so that the quota is used up before the other server notices that it is idle.
+            for _ in 0..100 {
+                let answer = connection.send(Call::curiosity(&key.text)).await.unwrap();
+                if answer.status == 200 {
+                    // A refusal counts what the other server holds as used, so that nothing seems to be left.
+                    let used = answer.number("x-ratelimit-used");
+                    assert!(
+                        used > seen,
+                        "X-RateLimit-Used went from {seen} to {used} with one more request"
+                    );
+                    (on_two, seen) = (on_two + 1, used);
+                }
+            }
+            assert!(on_one + on_two <= QUOTA, "{} admitted", on_one + on_two);
+            (on_one + on_two == QUOTA).then_some(())
+        },
+    )
+    .await;
+    one.stop().await;
+    two.stop().await;
+    assert_eq!(Ledger::read(&place).await.counted(), (1_000, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
