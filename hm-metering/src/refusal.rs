@@ -45,8 +45,10 @@ pub struct ViolatedLimit {
     pub name: String,
     /// What it allows.
     pub limit: Units,
-    /// What is left of it.
+    /// What can be had of it here and now.
     pub remaining: Units,
+    /// What is left besides, but held by other processes for their requests.
+    pub elsewhere: Units,
     /// What the request takes.
     pub needed: Units,
     /// When a quota's next period begins; none for rate limits.
@@ -151,11 +153,25 @@ impl fmt::Display for Refusal {
             },
             RefusalKind::RateLimited => f.write_str("Too many requests in a short time."),
             RefusalKind::QuotaExceeded => match &self.limit {
-                Some(limit) => write!(
-                    f,
-                    "The {} quota allows {} units; this request needs {} and {} are left.",
-                    limit.name, limit.limit, limit.needed, limit.remaining
-                ),
+                Some(limit) => {
+                    let ViolatedLimit {
+                        name,
+                        limit,
+                        remaining,
+                        elsewhere,
+                        needed,
+                        ..
+                    } = limit;
+                    write!(
+                        f,
+                        "The {name} quota allows {limit} units; this request needs {needed} and {remaining} are left."
+                    )?;
+                    if elsewhere.is_zero() {
+                        Ok(())
+                    } else {
+                        write!(f, " Another {elsewhere} are held for other requests.")
+                    }
+                }
                 None => f.write_str("The quota is used up."),
             },
             RefusalKind::Unavailable => f.write_str("The request can't be checked at the moment."),

@@ -7,7 +7,6 @@ use hm_metering::key::PepperError;
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
 use sea_orm::DbErr;
-use sea_orm_migration::MigratorTrait;
 
 use crate::auth::password::PasswordError;
 use crate::auth::{AccessTokens, Attempts, Passwords};
@@ -83,7 +82,7 @@ impl App {
         let sources = Sources::new(&config.sources, Arc::clone(&clock))?;
         let passwords = Passwords::new(&config.auth.password)?;
         let database = Database::connect(&config.database).await?;
-        Migrator::up(database.writer(), None).await?;
+        hm_metering_seaorm::migration::up::<Migrator>(database.writer()).await?;
         let store = SeaOrmStore::new(database.writer().clone()).with_reader(database.reader().clone());
         let format = config.keys.format.clone();
         let verifier =

@@ -33,6 +33,7 @@ use crate::middleware::access_log::AccessLog;
 use crate::middleware::catch_panic::CatchPanics;
 use crate::middleware::cors::Cors;
 use crate::middleware::not_served::RenderRefusals;
+use crate::middleware::readable_target::RefuseUnreadableTargets;
 use crate::middleware::request_id::NameRequests;
 use crate::middleware::security_headers::SecurityHeaders;
 
@@ -66,6 +67,7 @@ pub fn build_service(app: App) -> Result<Service, ServiceError> {
         .hoop(SecurityHeaders)
         .hoop(Cors::new(http.allowed_origins))
         .hoop(CatchPanics)
+        .hoop(RefuseUnreadableTargets)
         .hoop(BodyLimit(http.body_limit_bytes))
         .hoop(Provide(app)))
 }

@@ -71,7 +71,7 @@ async fn migrate(command: Command, config: &Config) -> Result<(), Failure> {
     let database = Database::connect(&config.database).await?;
     let db = database.writer();
     match command {
-        Command::MigrateUp => Migrator::up(db, None).await?,
+        Command::MigrateUp => hm_metering_seaorm::migration::up::<Migrator>(db).await?,
         Command::MigrateDown(steps) => Migrator::down(db, Some(steps)).await?,
         _ => {}
     }

@@ -28,6 +28,9 @@ mod m20261122_000004_usage;
 mod m20261122_000005_billing;
 mod m20261122_000006_audit;
 
+use std::time::Duration;
+
+use sea_orm::DatabaseConnection;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};
 
@@ -52,6 +55,36 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000005_billing::Migration),
         Box::new(m20261122_000006_audit::Migration),
     ]
+}
+
+/// How often a schema is tried to be brought up, and the pause between attempts.
+const ATTEMPTS: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Brings the schema to `M`'s newest version, while other processes may be doing the same.
+///
+/// Processes that start together step on each other's feet: all but one fail at a table that is there already, or at a
+/// lock. Those try again and find the work done.
+///
+/// # Errors
+///
+/// The last attempt's error. Failed steps leave nothing behind, so the call can be repeated.
+pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let mut attempt = 1;
+    loop {
+        match M::up(db, None).await {
+            Err(error) if attempt < ATTEMPTS => {
+                tracing::info!(
+                    attempt,
+                    error = &error as &dyn std::error::Error,
+                    "the schema is tried again"
+                );
+                tokio::time::sleep(PAUSE).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A column that holds an id.

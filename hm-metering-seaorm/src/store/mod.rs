@@ -14,13 +14,12 @@ use std::time::Duration;
 use hm_metering::StoreResult;
 use hm_metering::quota::StoreIdentity;
 use sea_orm::DatabaseConnection;
-use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
 pub use self::accounts::set_tier_in;
 use crate::connect::{Options, connect, connect_reader};
 use crate::error::Failure;
-use crate::migration::Migrator;
+use crate::migration::{self, Migrator};
 
 /// Keeps keys, quotas and the ledger in one SQL database.
 ///
@@ -117,7 +116,7 @@ impl SeaOrmStore {
     pub async fn migrate(&self) -> StoreResult<()> {
         let writer = self.0.writer.clone();
         run::owned("migrate", None, async move {
-            Migrator::up(&writer, None).await.map_err(Failure::from)
+            migration::up::<Migrator>(&writer).await.map_err(Failure::from)
         })
         .await
     }

@@ -17,6 +17,9 @@ use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
 use crate::time::Timestamp;
 use crate::units::Units;
 
+/// For how long units that other processes hold and do not use stay with them, about.
+const HELD_FOR: Duration = Duration::from_secs(10);
+
 /// Units taken on one counter for a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
@@ -70,7 +73,8 @@ pub(crate) fn decide(
     now: Now,
 ) -> Decision {
     let ticks = nanos(now.monotonic);
-    if let Some((position, check)) = violated_rate(account, ticks) {
+    // Rates come first: what is taken of a quota and put back again would show in other requests' headers for a moment.
+    if let Err((position, check)) = take_rates(account, ticks) {
         return refuse_for_rate(account, position, check, now);
     }
     let mut holds = Holds::new();
@@ -84,7 +88,7 @@ pub(crate) fn decide(
             match take(quota, lease, need, book, ticks) {
                 Ok(hold) => holds.push(hold),
                 Err(missed) => {
-                    put_back(&holds);
+                    undo(account, &holds);
                     return match missed {
                         Missed::Ask { lease, limit } => Decision::Ask { lease, limit, need },
                         Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
@@ -93,6 +97,15 @@ pub(crate) fn decide(
             }
         }
     }
+    let report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
+    Decision::Allowed(holds, report)
+}
+
+/// Takes one from every rate, or from none.
+fn take_rates(account: &Account, ticks: u64) -> Result<(), (usize, Check)> {
+    if let Some(violated) = violated_rate(account, ticks) {
+        return Err(violated);
+    }
     for (position, bucket) in account.buckets.iter().enumerate() {
         let check = bucket.take(ticks, 1);
         if !matches!(check, Check::Fits(_)) {
@@ -100,12 +113,10 @@ pub(crate) fn decide(
             account.buckets[..position]
                 .iter()
                 .for_each(|bucket| bucket.put_back(1));
-            put_back(&holds);
-            return refuse_for_rate(account, position, check, now);
+            return Err((position, check));
         }
     }
-    let report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    Decision::Allowed(holds, report)
+    Ok(())
 }
 
 enum Missed {
@@ -174,13 +185,9 @@ fn take(
     })
 }
 
-fn put_back(holds: &[Hold]) {
-    holds.iter().for_each(|hold| hold.put_back(hold.units));
-}
-
-/// Undoes a decision that allowed a request: it is not served after all.
+/// Undoes what was taken for a request that is not served after all.
 pub(crate) fn undo(account: &Account, holds: &[Hold]) {
-    put_back(holds);
+    holds.iter().for_each(|hold| hold.put_back(hold.units));
     account.buckets.iter().for_each(|bucket| bucket.put_back(1));
 }
 
@@ -210,6 +217,7 @@ fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -
         name: bucket.limit.name.clone(),
         limit: Units::from(bucket.limit.limit),
         remaining: Units::from(remaining),
+        elsewhere: Units::ZERO,
         needed: Units::ONE,
         reset: None,
     });
@@ -230,27 +238,27 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
     let window = lease.window();
     let period = window.key().period;
     let limit = quota.limit.unwrap_or(Units::MAX);
-    let remaining = window.remaining().min(limit.minus(window.used()));
+    let left = limit.minus(window.used());
+    let remaining = window.remaining().min(left);
     let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
         name: limit_name(quota).into_owned(),
         limit,
         remaining,
+        elsewhere: left.minus(remaining),
         needed: need,
         reset: Some(period.end),
     });
-    // More than the whole quota never fits, so waiting does not help.
+    // More than the whole quota never fits, so waiting does not help. What others hold may come back soon.
     if need <= limit {
-        refusal = refusal.with_retry_after(period.end.since(now.wall));
+        let until_reset = period.end.since(now.wall);
+        let is_elsewhere = left >= need.max(Units::ONE);
+        refusal = refusal.with_retry_after(if is_elsewhere {
+            until_reset.min(HELD_FOR)
+        } else {
+            until_reset
+        });
     }
-    let mut report = report(account, Some(quota), now);
-    if let Some(quota) = &mut report.quota
-        && need <= limit
-        && remaining.is_zero()
-    {
-        // What others still hold of the quota can't be had here, and may be spent by now.
-        quota.used = quota.used.max(limit);
-    }
-    Decision::Refused(refusal, report)
+    Decision::Refused(refusal, report(account, Some(quota), now))
 }
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.

@@ -165,6 +165,7 @@ mod tests {
                 name: "month".to_owned(),
                 limit: Units::new(1_000),
                 remaining: Units::ZERO,
+                elsewhere: Units::ZERO,
                 needed: Units::ONE,
                 reset: Some(Timestamp::from_micros(1_798_156_800_000_000)),
             });

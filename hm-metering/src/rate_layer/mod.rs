@@ -108,6 +108,7 @@ impl RateLimitLayer {
             name: "address".to_owned(),
             limit: Units::from(shared.limit),
             remaining: Units::ZERO,
+            elsewhere: Units::ZERO,
             needed: Units::ONE,
             reset: None,
         });

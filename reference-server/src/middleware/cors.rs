@@ -63,7 +63,7 @@ impl Handler for Cors {
         }
         res.headers_mut().append(VARY, HeaderValue::from_static("origin"));
         if is_preflight {
-            res.status_code(StatusCode::NO_CONTENT);
+            res.status_code(StatusCode::OK);
             ctrl.skip_rest();
         } else {
             ctrl.call_next(req, depot, res).await;
