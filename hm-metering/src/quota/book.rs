@@ -411,13 +411,13 @@ impl LeaseBook {
         let mut tasks = JoinSet::new();
         for lease in self.all().iter().flat_map(|counter| counter.leases()) {
             if tasks.len() >= AT_A_TIME {
-                left += count_left(tasks.join_next().await);
+                left += count_left(tasks.join_next().await.as_ref());
             }
             let book = Arc::clone(self);
             tasks.spawn_on(async move { book.give_back_alone(&lease).await }, &self.runtime);
         }
         while let Some(ended) = tasks.join_next().await {
-            left += count_left(Some(ended));
+            left += count_left(Some(&ended));
         }
         left
     }
@@ -456,6 +456,6 @@ fn idle(lease: &Lease, now: Duration) -> Duration {
     now.saturating_sub(lease.with_state(|state| state.active_at))
 }
 
-fn count_left(ended: Option<Result<bool, JoinError>>) -> usize {
+fn count_left(ended: Option<&Result<bool, JoinError>>) -> usize {
     usize::from(!matches!(ended, Some(Ok(true)) | None))
 }
