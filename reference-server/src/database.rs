@@ -1,5 +1,7 @@
 //! The database connection, and tasks that no client can stop half-way.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hm_metering_seaorm::connect::{Options, connect, connect_reader};
@@ -8,6 +10,7 @@ use tracing::Instrument;
 
 use crate::config::DatabaseConfig;
 use crate::error::AppError;
+use crate::secrets::{create_private_file, create_private_folder};
 
 /// Two pools on one database. On PostgreSQL they are the same.
 #[derive(Clone, Debug)]
@@ -28,6 +31,9 @@ impl Database {
             acquire_timeout: config.acquire_timeout,
             ..Options::default()
         };
+        if let Some(file) = config.file() {
+            make_private(Path::new(file));
+        }
         let writer = connect(&config.url, &options).await?;
         let reader = connect_reader(&config.url, &options)
             .await?
@@ -72,6 +78,23 @@ impl Database {
     pub async fn close(&self) -> Result<(), DbErr> {
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await
+    }
+}
+
+/// Creates the file of an SQLite database, and its folder, for their owner only; SQLite gives the files beside it the same
+/// mode. What is there stays as it is, and what goes wrong here is said by the connection, which tries the same.
+fn make_private(file: &Path) {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let created = folder
+        .map_or(Ok(()), create_private_folder)
+        .and_then(|()| create_private_file(file).map(drop));
+    if let Err(error) = created
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the database's file can't be created"
+        );
     }
 }
 

@@ -63,14 +63,15 @@ pub struct Problem {
 }
 
 impl AppError {
-    /// An error for the sender to see.
+    /// An error for the sender to see. One that says "not now" (503) asks to come back in a second.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let is_passing = status == StatusCode::SERVICE_UNAVAILABLE;
         Self {
             status,
             code,
             detail: detail.into(),
             fields: Vec::new(),
-            retry_after: None,
+            retry_after: is_passing.then_some(Duration::from_secs(1)),
             challenge: None,
             source: None,
         }

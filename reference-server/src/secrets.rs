@@ -146,7 +146,12 @@ fn publish(folder: &Path, path: &Path, text: &str) -> io::Result<bool> {
     }
 }
 
-fn create_private_file(path: &Path) -> io::Result<File> {
+/// Creates a file that only its owner reads.
+///
+/// # Errors
+///
+/// What the system says, [`io::ErrorKind::AlreadyExists`] if something is there.
+pub fn create_private_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]

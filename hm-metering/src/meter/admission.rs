@@ -11,7 +11,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use super::account::Account;
 use super::call::Facts;
 use super::charge::Charge;
-use super::decide::{Hold, Holds, Now};
+use super::decide::{Hold, Holds, Now, report_with};
 use super::flusher::{Charged, Finished};
 use super::report::LimitReport;
 use crate::id::EventId;
@@ -109,10 +109,19 @@ impl Admission {
         }
     }
 
-    /// The handler answered with this status; its body may still be on the way.
+    /// The handler answered with this status; its body may still be on the way. The limits' state counts in from now on what
+    /// the request is charged if its body ends well, and what others were charged meanwhile.
     pub fn answered(&mut self, status: StatusCode) {
         if let Some(open) = &mut self.open {
             open.status = Some(status);
+            let charged = open.charged_if(Outcome::Completed);
+            let units = |meter: &MeterName| {
+                charged
+                    .iter()
+                    .find(|(has, _)| has == meter)
+                    .map_or(Units::ZERO, |(_, units)| *units)
+            };
+            open.report = report_with(&open.account, units, open.arrived);
         }
     }
 
@@ -162,21 +171,7 @@ impl Open {
     fn finish(self, outcome: Outcome) {
         let now = self.clock.monotonic();
         let status = self.final_status(outcome);
-        let said = self.charge.said().unwrap_or_default();
-        let mut meters: Vec<(MeterName, Units)> = Vec::new();
-        if is_charged(outcome, status) {
-            for cost in self.operation.costs() {
-                meters.push((cost.meter.clone(), cost.units));
-            }
-            for (meter, units) in said.meters {
-                match meters.iter_mut().find(|(has, _)| *has == meter) {
-                    Some(entry) => entry.1 = units,
-                    None => meters.push((meter, units)),
-                }
-            }
-        }
-        meters.retain(|(_, units)| !units.is_zero());
-        meters.sort();
+        let meters = self.charged_if(outcome);
         let charges = self.settle(&meters, now);
         let event = Event {
             id: self.id,
@@ -187,7 +182,7 @@ impl Open {
             operation: self.operation.name().clone(),
             endpoint: self.facts.endpoint,
             method: self.facts.method,
-            source: said.source,
+            source: self.charge.said().and_then(|said| said.source),
             status,
             outcome,
             refusal: None,
@@ -196,6 +191,24 @@ impl Open {
             request_id: self.facts.request_id,
         };
         self.permit.send(Finished { event, charges });
+    }
+
+    /// What is charged by meter, sorted, if the request ends like this.
+    fn charged_if(&self, outcome: Outcome) -> Vec<(MeterName, Units)> {
+        if !is_charged(outcome, self.final_status(outcome)) {
+            return Vec::new();
+        }
+        let costs = self.operation.costs().iter();
+        let mut meters: Vec<_> = costs.map(|cost| (cost.meter.clone(), cost.units)).collect();
+        for (meter, units) in self.charge.said().unwrap_or_default().meters {
+            match meters.iter_mut().find(|(has, _)| *has == meter) {
+                Some(entry) => entry.1 = units,
+                None => meters.push((meter, units)),
+            }
+        }
+        meters.retain(|(_, units)| !units.is_zero());
+        meters.sort();
+        meters
     }
 
     /// Makes what was taken equal to what is charged, counter by counter.
@@ -253,7 +266,9 @@ impl Open {
         }
     }
 
+    /// A charge, which counts from now on.
     fn charged(&self, lease: &Arc<Lease>, limit: Option<Units>, units: Units, leased: bool) -> Charged {
+        lease.window().note_charged(units);
         Charged {
             lease: Arc::clone(lease),
             plan: self.account.plan.id.clone(),

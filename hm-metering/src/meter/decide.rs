@@ -97,7 +97,7 @@ pub(crate) fn decide(
             }
         }
     }
-    let report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
+    let report = report_with(account, |meter| operation.units_of(meter), now);
     Decision::Allowed(holds, report)
 }
 
@@ -140,7 +140,7 @@ fn take(
             if !window.is_known() {
                 return Err(Missed::Ask { lease, limit: None });
             }
-            if limit.is_some_and(|limit| window.used() >= limit) {
+            if limit.is_some_and(|limit| window.taken_by_all() >= limit) {
                 return Err(Missed::Exceeded(lease));
             }
             window.note_taken(need);
@@ -259,6 +259,16 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
         });
     }
     Decision::Refused(refusal, report(account, Some(quota), now))
+}
+
+/// The limits as they stand, with what the request in hand is charged of a meter counted in.
+pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Units, now: Now) -> LimitReport {
+    let first = account.quotas.first().map(|(quota, _)| quota);
+    let mut report = report(account, first, now);
+    if let (Some(quota), Some(state)) = (first, &mut report.quota) {
+        state.used = state.used.plus(charged(&quota.meter));
+    }
+    report
 }
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.

@@ -20,6 +20,8 @@ pub(crate) struct Window {
     remaining: AtomicU64,
     /// Taken by this process's requests in this period, less what was given back.
     taken: AtomicU64,
+    /// The part of it that finished requests were charged.
+    charged: AtomicU64,
     /// Used as far as known, without what this process settled.
     others: AtomicU64,
     /// What this process has sent off to be settled.
@@ -54,6 +56,7 @@ impl Window {
             key,
             remaining: zero(),
             taken: zero(),
+            charged: zero(),
             others: zero(),
             submitted: zero(),
             until: zero(),
@@ -168,13 +171,22 @@ impl Window {
         self.known.store(false, Ordering::Release);
     }
 
-    /// Units used in the period as far as this process knows, its own requests in flight included.
+    /// Notes what a finished request was charged, out of what was taken.
+    pub(crate) fn note_charged(&self, units: Units) {
+        self.charged.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Units that are used or taken in the period as far as this process knows, its own requests in flight included.
+    pub(crate) fn taken_by_all(&self) -> Units {
+        let others = self.others.load(Ordering::Acquire);
+        Units::new(others.saturating_add(self.taken.load(Ordering::Acquire)))
+    }
+
+    /// Units that finished requests were charged in the period, as far as this process knows. It never sinks, since what
+    /// requests in flight may give back is not in it.
     pub(crate) fn used(&self) -> Units {
-        Units::new(
-            self.others
-                .load(Ordering::Acquire)
-                .saturating_add(self.taken.load(Ordering::Acquire)),
-        )
+        let others = self.others.load(Ordering::Acquire);
+        Units::new(others.saturating_add(self.charged.load(Ordering::Acquire)))
     }
 
     /// How much this process took since the period began.
@@ -264,7 +276,7 @@ mod tests {
         assert_eq!(window.take(Units::ONE, 10), Take::Short);
         assert_eq!(window.take(Units::ONE, 9), Take::TakenLow);
         assert_eq!(window.take(Units::ONE, 9), Take::Short);
-        assert_eq!(window.used(), Units::new(2));
+        assert_eq!(window.taken_by_all(), Units::new(2));
     }
 
     #[test]
@@ -273,7 +285,10 @@ mod tests {
         window.grant(Units::new(3), 10, 0);
         assert_eq!(window.take(Units::new(3), 0), Take::TakenLow);
         window.put_back(Units::new(2));
-        assert_eq!((window.used(), window.remaining()), (Units::ONE, Units::new(2)));
+        assert_eq!(
+            (window.taken_by_all(), window.remaining()),
+            (Units::ONE, Units::new(2))
+        );
         assert_eq!(window.drain(Units::new(5)), Units::ZERO);
         assert_eq!(window.drain(Units::ONE), Units::ONE);
         assert_eq!(window.drain(Units::ZERO), Units::ONE);
@@ -289,17 +304,17 @@ mod tests {
             used: Units::new(3),
             leased: Units::ZERO,
         });
-        assert_eq!(window.used(), Units::new(5));
+        assert_eq!(window.taken_by_all(), Units::new(5));
         window.learn(Balance {
             used: Units::new(9),
             leased: Units::ZERO,
         });
-        assert_eq!(window.used(), Units::new(9));
+        assert_eq!(window.taken_by_all(), Units::new(9));
         window.learn(Balance {
             used: Units::new(7),
             leased: Units::ZERO,
         });
-        assert_eq!(window.used(), Units::new(9));
+        assert_eq!(window.taken_by_all(), Units::new(9));
     }
 
     #[test]
@@ -338,7 +353,7 @@ mod tests {
         });
         assert_eq!(taken, 10_000);
         assert_eq!(
-            (window.used(), window.remaining()),
+            (window.taken_by_all(), window.remaining()),
             (Units::new(10_000), Units::ZERO)
         );
     }

@@ -224,3 +224,53 @@ async fn a_full_queue_refuses_instead_of_losing_events() {
     assert!(held.await.is_err());
     assert_eq!(stage.event().await.outcome, Outcome::ClientGone);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_charged_does_not_count_itself() {
+    let stage = Stage::new(FIVE).await;
+    let failing = handler(|_| async {
+        Ok(Response::builder()
+            .status(502)
+            .body(Full::<Bytes>::from("no"))
+            .unwrap())
+    });
+    let service = stage.meter.layer("facts").layer(failing);
+    for _ in 0..3 {
+        let response = service.clone().oneshot(stage.request()).await.unwrap();
+        assert_eq!(
+            (
+                &response.headers()["x-ratelimit-used"],
+                &response.headers()["x-ratelimit-remaining"]
+            ),
+            (&"0".parse().unwrap(), &"5".parse().unwrap())
+        );
+        response.into_body().collect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_not_shown_as_used() {
+    let stage = Stage::new(FIVE).await;
+    let pending = handler(|_| std::future::pending::<Result<Response<Full<Bytes>>, std::io::Error>>());
+    let service = stage.meter.layer("facts").layer(pending);
+    let calls = std::sync::Arc::clone(&service.get_ref().calls);
+    let held: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(service.clone().oneshot(stage.request())))
+        .collect();
+    crate::stage::until(|| calls.load(std::sync::atomic::Ordering::Relaxed) == 4).await;
+    let quick = stage.meter.layer("facts").layer(handler(facts));
+    let response = quick.clone().oneshot(stage.request()).await.unwrap();
+    assert_eq!(response.headers()["x-ratelimit-used"], "1");
+    response.into_body().collect().await.unwrap();
+    // Nothing can be had now, but not because it is used up.
+    let refused = quick.oneshot(stage.request()).await.unwrap();
+    assert_eq!(
+        (
+            refused.status().as_u16(),
+            &refused.headers()["x-ratelimit-used"],
+            &refused.headers()["retry-after"]
+        ),
+        (429, &"1".parse().unwrap(), &"10".parse().unwrap())
+    );
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+}

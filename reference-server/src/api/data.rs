@@ -146,7 +146,14 @@ impl EndpointOutRegister for DataAnswer {
         let text = || Object::with_type(BasicType::String);
         let found = Object::new()
             .property("source", text())
-            .property("query", text().description("null when there was none"))
+            .property(
+                "query",
+                Object::with_type(oapi::schema::SchemaType::from_iter([
+                    BasicType::String,
+                    BasicType::Null,
+                ]))
+                .description("null when there was none"),
+            )
             .property(
                 "results",
                 oapi::Array::new().items(Object::new().description("What a source tells of one thing")),
