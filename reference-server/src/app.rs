@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hm_metering::key::PepperError;
+use hm_metering::keys::KeyIssuer;
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
 use sea_orm::DbErr;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The pepper can't be used.
     #[error("KEY_PEPPER can't be used")]
     Pepper(#[from] PepperError),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The plans make no sense.
     #[error("the plans can't be used")]
     Plans(#[from] PlansError),
@@ -84,9 +88,11 @@ impl App {
         let database = Database::connect(&config.database).await?;
         hm_metering_seaorm::migration::up::<Migrator>(database.writer()).await?;
         let store = SeaOrmStore::new(database.writer().clone()).with_reader(database.reader().clone());
-        let format = config.keys.format.clone();
-        let verifier =
-            StoredKeyVerifier::new(store.clone(), Peppers::new(pepper.clone())).with_format(format.clone());
+        let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
+        let issuer = KeyIssuer::new(peppers.clone())
+            .map_err(StartError::Random)?
+            .with_format(format.clone());
+        let verifier = StoredKeyVerifier::new(store.clone(), peppers).with_format(format);
         let meter = Meter::builder(verifier.clone())
             .plans(plans.clone())
             .quota(store.clone())
@@ -100,14 +106,7 @@ impl App {
             passwords,
             tokens: AccessTokens::new(&config.auth, &secrets.jwt_secret),
             attempts: Attempts::new(&config.auth.login),
-            keys: Keys::new(
-                store.clone(),
-                database.clone(),
-                meter.clone(),
-                format,
-                pepper,
-                most,
-            ),
+            keys: Keys::new(store.clone(), database.clone(), meter.clone(), issuer, most),
             usage: Usage::new(store, meter.clone(), plans),
             verifier,
             meter,

@@ -1,6 +1,6 @@
 //! From finished requests to the sink: a bounded queue, and the one task that empties it in batches.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::PlanId;
-use crate::quota::{FencingToken, Holder, Lease, QuotaKey, QuotaStore, Settlement};
+use crate::quota::{Holder, Lease, QuotaStore, Settlement};
 use crate::time::Clock;
 use crate::units::Units;
 use crate::usage::{Batch, BatchId, Event, UsageSink};
@@ -25,8 +25,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) event: Event,
-    pub(crate) charges: SmallVec<[Charged; 1]>,
+    pub(crate) charges: Charges,
 }
+
+/// What one request was charged, by counter.
+pub(crate) type Charges = SmallVec<[Charged; 1]>;
 
 /// Units charged on a counter.
 #[derive(Clone, Debug)]
@@ -130,26 +133,32 @@ impl Flusher {
     /// Records what is pending, however often it takes. A batch that the sink will never take is halved until the event
     /// that is wrong stands alone; that one is dropped with an error in the log.
     async fn flush(&mut self, pending: &mut Vec<Finished>) {
-        let mut parts = vec![std::mem::take(pending)];
-        while let Some(mut part) = parts.pop() {
-            if part.is_empty() {
+        let mut parts = vec![Part::new(std::mem::take(pending))];
+        while let Some(part) = parts.pop() {
+            if part.events.is_empty() {
                 continue;
             }
-            let batch = Arc::new(self.batch(&part));
-            note_submitted(&part);
+            note_submitted(&part.charges);
+            let batch = Arc::new(self.batch(part.events, &part.charges));
             if self.record(&batch).await {
                 continue;
             }
-            if part.len() > 1 {
-                let half = part.split_off(part.len() / 2);
-                unnote_submitted(&part);
-                unnote_submitted(&half);
-                parts.push(half);
-                parts.push(part);
-            } else if let Some(lost) = part.first() {
-                self.events_lost.fetch_add(1, Ordering::Relaxed);
-                unnote_submitted(&part);
-                tracing::error!(event.id = %lost.event.id, "an event can't be recorded and is lost");
+            unnote_submitted(&part.charges);
+            // An attempt that was given up may still hold the batch.
+            let events =
+                Arc::try_unwrap(batch).map_or_else(|batch| batch.events.clone(), |batch| batch.events);
+            match events.as_slice() {
+                [lost] => {
+                    self.events_lost.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(event.id = %lost.id, "an event can't be recorded and is lost");
+                }
+                _ => parts.extend(
+                    Part {
+                        events,
+                        charges: part.charges,
+                    }
+                    .halves(),
+                ),
             }
         }
     }
@@ -227,7 +236,7 @@ impl Flusher {
         }
     }
 
-    fn batch(&mut self, part: &[Finished]) -> Batch {
+    fn batch(&mut self, events: Vec<Event>, charges: &[Charges]) -> Batch {
         let number = self.next_batch;
         self.next_batch += 1;
         Batch {
@@ -237,8 +246,8 @@ impl Flusher {
                 number,
             },
             created_at: self.clock.now(),
-            events: part.iter().map(|finished| finished.event.clone()).collect(),
-            settlements: settlements(part),
+            events,
+            settlements: settlements(charges),
         }
     }
 }
@@ -252,40 +261,63 @@ impl fmt::Debug for Flusher {
     }
 }
 
-fn note_submitted(part: &[Finished]) {
-    for charged in part.iter().flat_map(|finished| &finished.charges) {
+/// Finished requests on their way into one batch.
+struct Part {
+    events: Vec<Event>,
+    /// What each of them was charged.
+    charges: Vec<Charges>,
+}
+
+impl Part {
+    fn new(finished: Vec<Finished>) -> Self {
+        let (events, charges) = finished.into_iter().map(|one| (one.event, one.charges)).unzip();
+        Self { events, charges }
+    }
+
+    fn halves(mut self) -> [Self; 2] {
+        let middle = self.events.len() / 2;
+        let second = Self {
+            events: self.events.split_off(middle),
+            charges: self.charges.split_off(middle),
+        };
+        [second, self]
+    }
+}
+
+fn note_submitted(charges: &[Charges]) {
+    for charged in charges.iter().flatten() {
         charged.lease.window().note_submitted(charged.units);
     }
 }
 
-fn unnote_submitted(part: &[Finished]) {
-    for charged in part.iter().flat_map(|finished| &finished.charges) {
+fn unnote_submitted(charges: &[Charges]) {
+    for charged in charges.iter().flatten() {
         charged.lease.window().unnote_submitted(charged.units);
     }
 }
 
-/// The charges of several requests, summed up by counter, lease, plan and limit.
-fn settlements(part: &[Finished]) -> Vec<Settlement> {
-    type Key = (QuotaKey, Option<FencingToken>, PlanId, Option<Units>);
-    let mut sums: BTreeMap<Key, Units> = BTreeMap::new();
-    for charged in part.iter().flat_map(|finished| &finished.charges) {
-        let token = charged.leased.then(|| charged.lease.token()).flatten();
+/// The charges of several requests, summed up by counter, lease, plan and limit; in the order of the counters.
+fn settlements(charges: &[Charges]) -> Vec<Settlement> {
+    // Most requests of a batch share few leases, which are told apart by their address before anything is compared.
+    let mut sums = HashMap::new();
+    for charged in charges.iter().flatten() {
         let key = (
-            charged.lease.window().key().clone(),
-            token,
-            charged.plan.clone(),
+            Arc::as_ptr(&charged.lease),
+            charged.leased,
+            &charged.plan,
             charged.limit,
         );
-        let sum = sums.entry(key).or_default();
+        let (_, sum) = sums.entry(key).or_insert((charged, Units::ZERO));
         *sum = sum.plus(charged.units);
     }
-    sums.into_iter()
-        .map(|((key, lease, plan, limit), units)| Settlement {
-            key,
-            plan,
-            limit,
-            lease,
-            units,
-        })
-        .collect()
+    let settlement = |(charged, units): (&Charged, Units)| Settlement {
+        key: charged.lease.window().key().clone(),
+        plan: charged.plan.clone(),
+        limit: charged.limit,
+        lease: charged.leased.then(|| charged.lease.token()).flatten(),
+        units,
+    };
+    let mut settlements: Vec<_> = sums.into_values().map(settlement).collect();
+    settlements.sort_by(|a, b| (&a.key, a.lease, &a.plan, a.limit).cmp(&(&b.key, b.lease, &b.plan, b.limit)));
+    settlements
 }

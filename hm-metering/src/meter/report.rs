@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chrono::Datelike;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::plan::Plan;
@@ -97,7 +98,8 @@ impl LimitReport {
                 None => out.write_str("unlimited"),
             });
             text.header(RESET, |out| {
-                write!(out, "{}", quota.reset.to_datetime().format("%Y-%m-%d"))
+                let day = quota.reset.to_datetime();
+                write!(out, "{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
             });
         }
         text.header(POLICY, |out| self.write_policy(out));

@@ -1,8 +1,8 @@
 //! Accounts and keys ready made.
 
 use crate::id::{AccountId, IdSource, KeyId, UserId};
-use crate::key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
-use crate::keys::{KeyStore, NewKey, StoredKeyVerifier};
+use crate::key::{IssuedKey, KeyEnv, Pepper, Peppers, PresentedKey};
+use crate::keys::{KeyIssuer, KeyStore, NewKey, StoredKeyVerifier};
 use crate::memory::MemoryStore;
 use crate::name::PlanId;
 use crate::time::Timestamp;
@@ -15,6 +15,7 @@ pub struct TestKeys {
     store: MemoryStore,
     peppers: Peppers,
     ids: IdSource,
+    issuer: KeyIssuer,
 }
 
 /// An account with one person and one key.
@@ -53,10 +54,12 @@ impl TestKeys {
     #[must_use]
     pub fn new(store: MemoryStore) -> Self {
         let pepper = Pepper::new(1, &[0x42; 32]).expect("the pepper is long enough");
+        let peppers = Peppers::new(pepper);
         Self {
             store,
-            peppers: Peppers::new(pepper),
             ids: IdSource::from_os().expect("randomness for ids"),
+            issuer: KeyIssuer::new(peppers.clone()).expect("randomness for ids"),
+            peppers,
         }
     }
 
@@ -107,25 +110,8 @@ impl TestKeys {
         now: Timestamp,
         change: impl FnOnce(&mut NewKey) + Send,
     ) -> TestKey {
-        let issued = KeyFormat::default()
-            .generate(KeyEnv::Live)
-            .expect("randomness for a key");
-        let mut key = NewKey {
-            id: self.ids.next(now).into(),
-            account,
-            user,
-            digest: self.peppers.current().digest(&issued.to_presented()),
-            pepper: self.peppers.current().number(),
-            name: "test key".to_owned(),
-            prefix: issued.display_prefix().to_owned(),
-            last4: issued.last4().to_owned(),
-            env: KeyEnv::Live,
-            scopes: Vec::new(),
-            not_before: None,
-            expires_at: None,
-            metadata: std::collections::BTreeMap::new(),
-            created_at: now,
-        };
+        let made = self.issuer.issue(account, user, "test key", KeyEnv::Live, now);
+        let (issued, mut key) = made.expect("randomness for a key");
         change(&mut key);
         self.store.insert(&key).await.expect("the key should be kept");
         TestKey {

@@ -7,17 +7,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hm_metering::key::PepperError;
-use hm_metering::keys::{KeyPatch, KeyRecord, NewKey};
+use hm_metering::keys::{KeyIssuer, KeyPatch, KeyRecord, NewKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{
-    AccountId, IssuedKey, KeyEnv, KeyFormat, KeyId, KeyStore, Meter, Pepper, StoreErrorKind, Timestamp,
-    UserId,
+    AccountId, IssuedKey, KeyEnv, KeyId, KeyStore, Meter, Pepper, StoreErrorKind, Timestamp, UserId,
 };
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::entity::api_key;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::audit::{self, Change, Origin};
 use super::{DomainError, Member};
@@ -42,8 +40,7 @@ pub struct Keys {
     store: SeaOrmStore,
     database: Database,
     meter: Meter,
-    format: KeyFormat,
-    pepper: Pepper,
+    issuer: KeyIssuer,
     most: u64,
 }
 
@@ -63,22 +60,14 @@ pub struct KeyWish {
 }
 
 impl Keys {
-    /// Keys in `store`, cached by `meter`; an account may have `most` that are not revoked.
+    /// Keys that `issuer` makes, in `store`, cached by `meter`; an account may have `most` that are not revoked.
     #[must_use]
-    pub fn new(
-        store: SeaOrmStore,
-        database: Database,
-        meter: Meter,
-        format: KeyFormat,
-        pepper: Pepper,
-        most: u64,
-    ) -> Self {
+    pub fn new(store: SeaOrmStore, database: Database, meter: Meter, issuer: KeyIssuer, most: u64) -> Self {
         Self {
             store,
             database,
             meter,
-            format,
-            pepper,
+            issuer,
             most,
         }
     }
@@ -219,23 +208,13 @@ impl Keys {
         wish: KeyWish,
         now: Timestamp,
     ) -> Result<(IssuedKey, NewKey), DomainError> {
-        let issued = self.format.generate(wish.env)?;
-        let new = NewKey {
-            id: KeyId::from_uuid(Uuid::now_v7()),
-            account: account_of(member),
-            user: UserId::from_uuid(member.user.id),
-            digest: self.pepper.digest(&issued.to_presented()),
-            pepper: self.pepper.number(),
-            name: wish.name,
-            prefix: issued.display_prefix().to_owned(),
-            last4: issued.last4().to_owned(),
-            env: wish.env,
-            scopes: wish.scopes,
-            not_before: None,
-            expires_at: wish.expires_at,
-            metadata: wish.metadata,
-            created_at: now,
-        };
+        let user = UserId::from_uuid(member.user.id);
+        let (issued, mut new) = self
+            .issuer
+            .issue(account_of(member), user, &wish.name, wish.env, now)?;
+        new.scopes = wish.scopes;
+        new.expires_at = wish.expires_at;
+        new.metadata = wish.metadata;
         Ok((issued, new))
     }
 
