@@ -9,6 +9,7 @@ pub mod database;
 pub mod domain;
 pub mod entity;
 pub mod error;
+pub mod explain;
 pub mod extract;
 pub mod middleware;
 pub mod migration;

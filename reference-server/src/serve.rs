@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, ShutdownError};
 use crate::build_service;
+use crate::explain::ExplainingAcceptor;
 
 /// Why the server stopped otherwise than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,7 @@ pub async fn serve(app: App) -> Result<(), ServeError> {
     let listener = TcpListener::bind(http.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let acceptor = TcpAcceptor::try_from(listener).map_err(listen_error)?;
-    let server = Server::new(acceptor)
+    let server = Server::new(ExplainingAcceptor(acceptor))
         .max_connections(http.max_connections)
         .fuse_config(FuseConfig::default().with_request_body_timeout(BODY_SILENCE));
     let signals = Signals::install().map_err(ServeError::Signals)?;
