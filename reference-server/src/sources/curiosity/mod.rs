@@ -6,6 +6,7 @@ mod search;
 use async_trait::async_trait;
 
 use self::facts::Fact;
+use self::search::Entry;
 use super::answer::{Details, Item};
 use super::ask::Ask;
 use super::error::SourceError;
@@ -17,7 +18,7 @@ use super::{Reach, Source};
 /// facts that its words occur in, best first.
 #[derive(Clone, Debug)]
 pub struct Curiosity {
-    facts: Vec<Fact>,
+    entries: Vec<Entry>,
 }
 
 impl Default for Curiosity {
@@ -30,7 +31,9 @@ impl Curiosity {
     /// The source of curious facts.
     #[must_use]
     pub fn new() -> Self {
-        Self { facts: facts::all() }
+        Self {
+            entries: facts::all().into_iter().map(Entry::new).collect(),
+        }
     }
 }
 
@@ -50,8 +53,8 @@ impl Source for Curiosity {
 
     async fn search(&self, ask: &Ask) -> Result<Vec<Item>, SourceError> {
         let found = match ask.query() {
-            Some(query) => search::matching(&self.facts, query.as_str()),
-            None => search::of_the_day(&self.facts, ask.today()),
+            Some(query) => search::matching(&self.entries, query.as_str()),
+            None => search::of_the_day(&self.entries, ask.today()),
         };
         Ok(found.into_iter().take(ask.limit_len()).map(item).collect())
     }

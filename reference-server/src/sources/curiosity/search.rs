@@ -12,15 +12,36 @@ const STOP_WORDS: &[&str] = &[
     "to", "was", "were", "what", "when", "where", "which", "who", "why", "with",
 ];
 
+/// A fact with its words, taken apart once.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) fact: Fact,
+    title: Vec<String>,
+    topic: Vec<String>,
+    text: Vec<String>,
+}
+
+impl Entry {
+    pub(super) fn new(fact: Fact) -> Self {
+        let words = |text| words(text).map(singular).collect();
+        Self {
+            title: words(fact.title),
+            topic: words(fact.topic),
+            text: words(fact.text),
+            fact,
+        }
+    }
+}
+
 /// The facts in which a word of `query` occurs: those with most words, in the most telling places, first.
-pub(super) fn matching<'a>(facts: &'a [Fact], query: &str) -> Vec<&'a Fact> {
+pub(super) fn matching<'a>(entries: &'a [Entry], query: &str) -> Vec<&'a Fact> {
     let wanted: Vec<String> = words(query)
         .filter(|word| !STOP_WORDS.contains(&word.as_str()))
         .map(singular)
         .collect();
-    let mut found: Vec<(u32, &Fact)> = facts
+    let mut found: Vec<(u32, &Fact)> = entries
         .iter()
-        .map(|fact| (wanted.iter().map(|word| weight(fact, word)).sum(), fact))
+        .map(|entry| (wanted.iter().map(|word| weight(entry, word)).sum(), &entry.fact))
         .filter(|(weight, _)| *weight > 0)
         .collect();
     // The sort is stable, so equals stay in the order of the collection.
@@ -30,8 +51,8 @@ pub(super) fn matching<'a>(facts: &'a [Fact], query: &str) -> Vec<&'a Fact> {
 
 /// Every fact once, in an order that mixes the topics. The next day's begins where [`LIMIT_DEFAULT`] facts of this
 /// day's end or a little after, so that an answer of usual length has nothing of the day before.
-pub(super) fn of_the_day(facts: &[Fact], today: NaiveDate) -> Vec<&Fact> {
-    let Ok(len) = i64::try_from(facts.len()) else {
+pub(super) fn of_the_day(entries: &[Entry], today: NaiveDate) -> Vec<&Fact> {
+    let Ok(len) = i64::try_from(entries.len()) else {
         return Vec::new();
     };
     if len == 0 {
@@ -43,25 +64,23 @@ pub(super) fn of_the_day(facts: &[Fact], today: NaiveDate) -> Vec<&Fact> {
     let start = i64::from(today.num_days_from_ce()) * coprime_from(i64::from(LIMIT_DEFAULT), len);
     (0..len)
         .filter_map(|step| usize::try_from(((start + step) * stride).rem_euclid(len)).ok())
-        .filter_map(|place| facts.get(place))
+        .filter_map(|place| entries.get(place))
+        .map(|entry| &entry.fact)
         .collect()
 }
 
-fn weight(fact: &Fact, wanted: &str) -> u32 {
-    3 * occurs(fact.title, wanted) + 2 * occurs(fact.topic, wanted) + occurs(fact.text, wanted)
+fn weight(entry: &Entry, wanted: &str) -> u32 {
+    3 * occurs(&entry.title, wanted) + 2 * occurs(&entry.topic, wanted) + occurs(&entry.text, wanted)
 }
 
 /// 2 for the word itself, 1 for a longer word that starts with it, 0 otherwise.
-fn occurs(text: &str, wanted: &str) -> u32 {
+fn occurs(words: &[String], wanted: &str) -> u32 {
     let is_stem = wanted.chars().count() >= 3;
-    words(text)
-        .map(singular)
-        .map(|word| match word == wanted {
-            true => 2,
-            false => u32::from(is_stem && word.starts_with(wanted)),
-        })
-        .max()
-        .unwrap_or(0)
+    let score = |word: &String| match word == wanted {
+        true => 2,
+        false => u32::from(is_stem && word.starts_with(wanted)),
+    };
+    words.iter().map(score).max().unwrap_or(0)
 }
 
 /// The words of a text in lower case.
@@ -102,7 +121,7 @@ mod tests {
     use super::super::facts;
     use super::*;
 
-    static FACTS: LazyLock<Vec<Fact>> = LazyLock::new(facts::all);
+    static FACTS: LazyLock<Vec<Entry>> = LazyLock::new(|| facts::all().into_iter().map(Entry::new).collect());
 
     fn day(n: i32) -> NaiveDate {
         NaiveDate::from_num_days_from_ce_opt(739_000 + n).unwrap()
@@ -110,12 +129,12 @@ mod tests {
 
     #[test]
     fn the_collection_is_large_varied_and_without_repetition() {
-        let titles: HashSet<&str> = FACTS.iter().map(|fact| fact.title).collect();
-        let topics: HashSet<&str> = FACTS.iter().map(|fact| fact.topic).collect();
+        let titles: HashSet<&str> = FACTS.iter().map(|entry| entry.fact.title).collect();
+        let topics: HashSet<&str> = FACTS.iter().map(|entry| entry.fact.topic).collect();
         assert!(FACTS.len() >= 60, "{}", FACTS.len());
         assert_eq!(titles.len(), FACTS.len());
         assert!(topics.len() >= 8, "{topics:?}");
-        for fact in FACTS.iter() {
+        for Entry { fact, .. } in FACTS.iter() {
             assert!(
                 fact.text.ends_with('.') && fact.text.len() > 40 && fact.title.len() <= 80,
                 "{}",
@@ -194,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_fact_is_found_by_its_title() {
-        for fact in FACTS.iter() {
+        for Entry { fact, .. } in FACTS.iter() {
             assert_eq!(matching(&FACTS, fact.title)[0].title, fact.title);
         }
     }
