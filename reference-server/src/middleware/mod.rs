@@ -1,4 +1,4 @@
-//! What happens around every request, from the outside in: id, access log, headers, panics, time limit.
+//! What happens around requests: id, access log, headers, panics, unreadable targets, time limit, demo.
 
 pub mod access_log;
 pub mod catch_panic;
