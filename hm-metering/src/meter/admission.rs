@@ -182,7 +182,10 @@ impl Drop for Admission {
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission")
-            .field("principal", &self.open.as_ref().map(|open| open.admitted.principal()))
+            .field(
+                "principal",
+                &self.open.as_ref().map(|open| open.admitted.principal()),
+            )
             .finish()
     }
 }

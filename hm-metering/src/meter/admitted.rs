@@ -142,7 +142,15 @@ impl Admitted {
         }
         let is_gone = !window.may_have_more(limit, now);
         if let Some(book) = self.engine.book.as_ref().filter(|_| !is_gone) {
-            book.start_renewal(&hold.lease, Some(limit), if taken == Take::Short { missing } else { Units::ZERO });
+            book.start_renewal(
+                &hold.lease,
+                Some(limit),
+                if taken == Take::Short {
+                    missing
+                } else {
+                    Units::ZERO
+                },
+            );
         }
         if taken == Take::Short && is_gone && self.operation.on_overrun() == Overrun::Reject {
             self.said.is_stopped.store(true, Ordering::Release);

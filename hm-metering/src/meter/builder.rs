@@ -38,7 +38,9 @@ pub enum ConfigError {
     #[error("the journal can't be used")]
     Journal(#[from] JournalError),
     /// A name of a further sink is not one, or there twice.
-    #[error("{0:?} can't be the name of a sink: use 1 to 64 of a-z, 0-9, '.', '_' and '-', each once, and not \"ledger\"")]
+    #[error(
+        "{0:?} can't be the name of a sink: use 1 to 64 of a-z, 0-9, '.', '_' and '-', each once, and not \"ledger\""
+    )]
     SinkName(String),
 }
 

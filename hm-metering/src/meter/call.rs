@@ -62,7 +62,10 @@ impl<'a> Call<'a> {
 
     /// The size of the request's body as announced; zero where it is not.
     pub(crate) fn bytes_in(&self) -> u64 {
-        let length = self.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = self
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok());
         length.and_then(|length| length.parse().ok()).unwrap_or(0)
     }
 

@@ -75,7 +75,9 @@ pub(crate) struct Flusher {
 enum Sending {
     Recorded,
     /// The sink says that it will never take it; whether it is because it has another batch of that name.
-    Refused { is_conflict: bool },
+    Refused {
+        is_conflict: bool,
+    },
     /// Not now, and nobody waits any longer: a later run will send it.
     Left,
 }
@@ -242,7 +244,9 @@ impl Flusher {
                     }
                     self.trail.note_done(end, records);
                 }
-                Sending::Refused { is_conflict: true } if resent.is_some_and(|sent| sent.events != events) => {
+                Sending::Refused { is_conflict: true }
+                    if resent.is_some_and(|sent| sent.events != events) =>
+                {
                     // Parts of it are damaged here, so it is not what was sent. The sink has what was.
                     tracing::error!(
                         batch.number = number,
@@ -330,7 +334,11 @@ impl Flusher {
         let missed = self.trail.lost();
         if missed > self.missed {
             let events = missed - self.missed;
-            tracing::error!(sink = self.name, events, "a sink was too slow for the journal and misses events");
+            tracing::error!(
+                sink = self.name,
+                events,
+                "a sink was too slow for the journal and misses events"
+            );
             self.missed = missed;
         }
     }
@@ -356,14 +364,16 @@ impl Flusher {
         match timeout(self.pace.store_timeout, store.close_earlier(holder, now)).await {
             Ok(Ok(units)) => {
                 if !units.is_zero() {
-                    tracing::info!(units = units.get(), "units that an earlier run had leased were given back");
+                    tracing::info!(
+                        units = units.get(),
+                        "units that an earlier run had leased were given back"
+                    );
                 }
             }
             failed => {
-                let error = failed.err().map_or_else(
-                    || "the store refused".to_owned(),
-                    |elapsed| elapsed.to_string(),
-                );
+                let error = failed
+                    .err()
+                    .map_or_else(|| "the store refused".to_owned(), |elapsed| elapsed.to_string());
                 tracing::warn!(error, "leases of an earlier run can't be closed for now");
                 settling.earlier = Some(quota);
             }
@@ -377,7 +387,10 @@ impl Flusher {
             async move { sink.record(&batch).await.map(drop) }
         });
         let recorded = recorded.await;
-        let settle = self.settling.as_ref().and_then(|settling| settling.settle.clone());
+        let settle = self
+            .settling
+            .as_ref()
+            .and_then(|settling| settling.settle.clone());
         let Some(quota) = settle.filter(|_| recorded == Sending::Recorded) else {
             return recorded;
         };

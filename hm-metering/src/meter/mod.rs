@@ -253,7 +253,10 @@ impl Meter {
         let lost = self.events_lost();
         let mut tasks = engine.tasks.lock().await;
         // A quarter of the time is kept for the leases.
-        let ended = tasks.recorded || timeout(at_most * 3 / 4, engine.stop_flushers()).await.unwrap_or(false);
+        let ended = tasks.recorded
+            || timeout(at_most * 3 / 4, engine.stop_flushers())
+                .await
+                .unwrap_or(false);
         let recorded = ended && self.events_lost() == lost;
         let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
         let released = match &engine.book {
@@ -358,7 +361,10 @@ impl Engine {
         }
         if let Some(book) = &self.book {
             // Nobody will ever settle these.
-            draft.settlements().iter().for_each(|charge| book.note_recorded(charge));
+            draft
+                .settlements()
+                .iter()
+                .for_each(|charge| book.note_recorded(charge));
         }
         false
     }
@@ -421,7 +427,11 @@ impl Engine {
             };
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-            return Err(Box::new(Rejection::new(refusal, Some(report), request.request_id())));
+            return Err(Box::new(Rejection::new(
+                refusal,
+                Some(report),
+                request.request_id(),
+            )));
         }
         Ok(Admission::new(Admitted {
             engine: Arc::clone(self),

@@ -57,7 +57,11 @@ impl MeterBuilder {
             earlier: log.is_kept().then_some(quota),
         });
         let mut sinks = vec![(LEDGER.to_owned(), sink, settling)];
-        sinks.extend(self.others.iter().map(|(name, sink)| (name.clone(), Arc::clone(sink), None)));
+        sinks.extend(
+            self.others
+                .iter()
+                .map(|(name, sink)| (name.clone(), Arc::clone(sink), None)),
+        );
         let (mut flushers, mut requests) = (Vec::new(), Vec::new());
         for (name, sink, settling) in sinks {
             let (flusher, request) = self.flusher(replica, &log, name, sink, settling)?;

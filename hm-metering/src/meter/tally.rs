@@ -98,10 +98,7 @@ mod tests {
         tally.tag("model", "small");
         tally.tag("region", "");
         let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            tally.tags,
-            [tag("model", "small"), tag("region", "")]
-        );
+        assert_eq!(tally.tags, [tag("model", "small"), tag("region", "")]);
     }
 
     #[test]

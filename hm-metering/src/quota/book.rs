@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lease::{Busy, Operation, Waiting};
 use super::{
-    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement, Window, keep,
-    low_water, nanos, next_size, want,
+    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement,
+    Window, keep, low_water, nanos, next_size, want,
 };
 use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::AccountId;
@@ -83,13 +83,17 @@ impl LeaseBook {
 
     /// The reverse, for one that is not in the store and never will be under that batch.
     pub(crate) fn unnote_submitted(&self, settlement: &Settlement) {
-        self.with_window(&settlement.key, |window| window.unnote_submitted(settlement.units));
+        self.with_window(&settlement.key, |window| {
+            window.unnote_submitted(settlement.units)
+        });
     }
 
     /// Notes that a settlement is in the store.
     pub(crate) fn note_recorded(&self, settlement: &Settlement) {
         let is_debt = settlement.lease.is_none() && settlement.limit.is_some();
-        self.with_window(&settlement.key, |window| window.note_recorded(settlement.units, is_debt));
+        self.with_window(&settlement.key, |window| {
+            window.note_recorded(settlement.units, is_debt)
+        });
     }
 
     fn with_window(&self, key: &QuotaKey, change: impl FnOnce(&Window)) {

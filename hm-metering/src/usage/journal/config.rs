@@ -122,7 +122,10 @@ impl Journal {
     }
 
     pub(super) fn shape(&self) -> Shape {
-        let segment_bytes = self.segment_bytes.clamp(65_536, 1_024 * MIB).next_multiple_of(4_096);
+        let segment_bytes = self
+            .segment_bytes
+            .clamp(65_536, 1_024 * MIB)
+            .next_multiple_of(4_096);
         let segments_max = (self.bytes_max / segment_bytes).max(2);
         Shape {
             segment_bytes,

@@ -212,7 +212,10 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
             let has = file.metadata()?.len();
             let mut writer = io::BufWriter::new(file);
             io::Seek::seek(&mut writer, io::SeekFrom::Start(has))?;
-            io::copy(&mut io::Read::take(io::repeat(0), bytes.saturating_sub(has)), &mut writer)?;
+            io::copy(
+                &mut io::Read::take(io::repeat(0), bytes.saturating_sub(has)),
+                &mut writer,
+            )?;
             writer.flush()
         }
         Err(error) => Err(error.into()),

@@ -13,7 +13,7 @@ use super::config::Shape;
 use super::directory::Directory;
 use super::map::Words;
 use super::mark::Position;
-use super::segment::{HEADER_BYTES, RECORD_MAX, Segment, SegmentId, record_bytes};
+use super::segment::{Full, HEADER_BYTES, RECORD_MAX, Segment, SegmentId, record_bytes};
 
 /// Where finished requests wait for the sinks.
 ///
@@ -87,7 +87,14 @@ impl Log {
         epoch: u64,
         batch: usize,
     ) -> Self {
-        Self::new(shape, Some(directory), earlier, epoch, batch, (0, RECORD_MAX as i64))
+        Self::new(
+            shape,
+            Some(directory),
+            earlier,
+            epoch,
+            batch,
+            (0, RECORD_MAX as i64),
+        )
     }
 
     fn new(
@@ -145,7 +152,11 @@ impl Log {
         if self.is_closed() {
             return false;
         }
-        let least = if spare == 0 { 0 } else { self.room_max / 100 * spare };
+        let least = if spare == 0 {
+            0
+        } else {
+            self.room_max / 100 * spare
+        };
         if self.room.fetch_sub(self.reserve, Ordering::AcqRel) - self.reserve >= least {
             return true;
         }
@@ -163,30 +174,24 @@ impl Log {
     pub(crate) fn append(&self, payload: &[u8]) -> bool {
         let takes = record_bytes(payload.len());
         if self.directory.is_some() {
-            self.room
-                .fetch_add(self.reserve - takes as i64, Ordering::AcqRel);
+            self.room.fetch_add(self.reserve - takes as i64, Ordering::AcqRel);
         }
         loop {
             let active = self.active.load();
-            match active.as_ref() {
-                Some(segment) => {
-                    if segment.append(payload).is_some() {
-                        break;
+            let full = match active.as_ref() {
+                Some(segment) => match segment.append(payload) {
+                    Ok(()) => break,
+                    Err(full) => {
+                        self.note_full(full);
+                        segment.id().number
                     }
-                    let full = segment.id().number;
-                    drop(active);
-                    if !self.roll(full) {
-                        self.note_lost(1);
-                        return false;
-                    }
-                }
-                None => {
-                    drop(active);
-                    if !self.roll(0) {
-                        self.note_lost(1);
-                        return false;
-                    }
-                }
+                },
+                None => 0,
+            };
+            drop(active);
+            if !self.roll(full) {
+                self.note_lost(1);
+                return false;
             }
         }
         let appended = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
@@ -201,10 +206,23 @@ impl Log {
         true
     }
 
+    /// A segment holds a little more than what is surely usable, so more was taken of the room than it had given.
+    fn note_full(&self, full: Full) {
+        if let (Some(end), true) = (full.last_end, self.is_kept()) {
+            let more = (end - HEADER_BYTES).saturating_sub(self.shape.usable());
+            self.room
+                .fetch_add(i64::try_from(more).unwrap_or(0), Ordering::AcqRel);
+        }
+    }
+
     /// Puts the next segment in the place of the one that is full. False when there is none and none can be made.
     fn roll(&self, full: u64) -> bool {
         let mut shelf = self.shelf();
-        let active = self.active.load().as_ref().map_or(0, |segment| segment.id().number);
+        let active = self
+            .active
+            .load()
+            .as_ref()
+            .map_or(0, |segment| segment.id().number);
         if active != full {
             // Somebody else was faster.
             return true;
@@ -215,7 +233,10 @@ impl Log {
             None => match self.make(&mut shelf) {
                 Ok(segment) => segment,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the journal can't go on");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the journal can't go on"
+                    );
                     return false;
                 }
             },
@@ -233,7 +254,10 @@ impl Log {
     /// When there are as many as there may be, or the system can't make one.
     pub(super) fn make(&self, shelf: &mut Shelf) -> io::Result<Segment> {
         if shelf.len() >= self.shape.segments_max {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the journal is full"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "the journal is full",
+            ));
         }
         let id = SegmentId {
             number: shelf.next_number,
@@ -242,7 +266,11 @@ impl Log {
         let bytes = self.shape.segment_bytes;
         let segment = match &self.directory {
             Some(directory) => directory.create(id, bytes)?,
-            None => Segment::new(id, Words::memory(usize::try_from(bytes).unwrap_or(usize::MAX)), None),
+            None => Segment::new(
+                id,
+                Words::memory(usize::try_from(bytes).unwrap_or(usize::MAX)),
+                None,
+            ),
         };
         shelf.next_number += 1;
         if self.is_kept() {
@@ -294,7 +322,9 @@ impl Log {
     /// The first segment with this number or a later one.
     pub(super) fn segment_from(&self, number: u64) -> Option<Arc<Segment>> {
         let shelf = self.shelf();
-        let at = shelf.segments.partition_point(|segment| segment.id().number < number);
+        let at = shelf
+            .segments
+            .partition_point(|segment| segment.id().number < number);
         shelf.segments.get(at).map(Arc::clone)
     }
 
@@ -319,7 +349,12 @@ impl Log {
         follower.done = done;
         follower.records += records;
         if self.directory.is_none() {
-            let least = shelf.sinks.iter().filter(|sink| sink.holds).map(|sink| sink.records).min();
+            let least = shelf
+                .sinks
+                .iter()
+                .filter(|sink| sink.holds)
+                .map(|sink| sink.records)
+                .min();
             let more = least.unwrap_or(0).saturating_sub(shelf.given_back);
             shelf.given_back += more;
             self.room
@@ -349,7 +384,12 @@ impl Shelf {
             let number = oldest.id().number;
             let waits = |sink: &Follower| sink.done.segment <= number;
             let is_full = self.segments.len() as u64 > most;
-            if number >= active || self.sinks.iter().any(|sink| waits(sink) && (sink.holds || !is_full)) {
+            if number >= active
+                || self
+                    .sinks
+                    .iter()
+                    .any(|sink| waits(sink) && (sink.holds || !is_full))
+            {
                 break;
             }
             let records = oldest.records();

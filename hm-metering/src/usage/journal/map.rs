@@ -29,7 +29,10 @@ impl Words {
     /// When the file is shorter than that, or the system can't map it.
     pub(super) fn of_file(file: &File, bytes: usize) -> io::Result<Self> {
         if file.metadata()?.len() < bytes as u64 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file is too short",
+            ));
         }
         MmapOptions::new().len(bytes).map_raw(file).map(Self::File)
     }

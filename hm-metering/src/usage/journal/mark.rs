@@ -62,7 +62,18 @@ impl Progress {
     }
 
     const fn from_words(words: &[u64; 10]) -> Self {
-        let [_, segment, at, epoch, next_batch, is_sent, number, end_segment, end_at, events] = *words;
+        let [
+            _,
+            segment,
+            at,
+            epoch,
+            next_batch,
+            is_sent,
+            number,
+            end_segment,
+            end_at,
+            events,
+        ] = *words;
         Self {
             done: Position { segment, at },
             epoch,
@@ -105,7 +116,11 @@ impl Mark {
     /// Keeps `progress`. If the process dies meanwhile, what was kept before still stands.
     pub(super) fn keep(&mut self, progress: Progress) {
         self.turn += 1;
-        let slot = if self.turn.is_multiple_of(2) { 0 } else { SLOT_WORDS };
+        let slot = if self.turn.is_multiple_of(2) {
+            0
+        } else {
+            SLOT_WORDS
+        };
         let places = &self.words.as_slice()[slot..slot + SLOT_WORDS];
         let words = progress.to_words(self.turn);
         for (place, word) in places[1..].iter().zip(words) {

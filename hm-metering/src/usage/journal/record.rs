@@ -190,7 +190,11 @@ impl Draft<'_> {
         for text in optional.into_iter().flatten() {
             out.text(text);
         }
-        out.bytes(&[short(self.tags.len()), short(self.units.len()), short(self.charges.len())]);
+        out.bytes(&[
+            short(self.tags.len()),
+            short(self.units.len()),
+            short(self.charges.len()),
+        ]);
         for (name, value) in self.tags {
             out.text(name);
             out.text(value);
@@ -249,8 +253,12 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let id = EventId::from_uuid(from.uuid()?);
     let at = from.time()?;
     let account = AccountId::from_uuid(from.uuid()?);
-    let user = from.when(flags.has(Flags::USER), Source::uuid)?.map(UserId::from_uuid);
-    let key = from.when(flags.has(Flags::KEY), Source::uuid)?.map(KeyId::from_uuid);
+    let user = from
+        .when(flags.has(Flags::USER), Source::uuid)?
+        .map(UserId::from_uuid);
+    let key = from
+        .when(flags.has(Flags::KEY), Source::uuid)?
+        .map(KeyId::from_uuid);
     let grpc_status = from.when(flags.has(Flags::GRPC), Source::byte)?;
     let response_time_us = from.long()?;
     let first_byte_us = from.when(flags.has(Flags::FIRST_BYTE), Source::long)?;
@@ -261,16 +269,28 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let method = from.text()?.to_owned();
     let plan = from.text()?;
     let request_id = from.when(flags.has(Flags::REQUEST_ID), Source::text)?;
-    let source = from.when(flags.has(Flags::SOURCE), Source::text)?.map(str::to_owned);
-    let refusal = from.when(flags.has(Flags::REFUSAL), Source::text)?.map(str::to_owned);
-    let would_refuse = from.when(flags.has(Flags::WOULD_REFUSE), Source::text)?.map(str::to_owned);
+    let source = from
+        .when(flags.has(Flags::SOURCE), Source::text)?
+        .map(str::to_owned);
+    let refusal = from
+        .when(flags.has(Flags::REFUSAL), Source::text)?
+        .map(str::to_owned);
+    let would_refuse = from
+        .when(flags.has(Flags::WOULD_REFUSE), Source::text)?
+        .map(str::to_owned);
     let (tags, meters, charges) = (from.byte()?, from.byte()?, from.byte()?);
-    let tags = from.list(tags, |from| Some((from.text()?.to_owned(), from.text()?.to_owned())))?;
+    let tags = from.list(tags, |from| {
+        Some((from.text()?.to_owned(), from.text()?.to_owned()))
+    })?;
     let units = from.list(meters, |from| {
         let meter = MeterName::parse(from.text()?).ok()?;
         Some((meter, from.units()?))
     })?;
-    let plan = if charges == 0 { None } else { Some(PlanId::parse(plan).ok()?) };
+    let plan = if charges == 0 {
+        None
+    } else {
+        Some(PlanId::parse(plan).ok()?)
+    };
     let mut settlements = SmallVec::new();
     for _ in 0..charges {
         let meter = units.get(usize::from(from.byte()?))?.0.clone();
@@ -361,7 +381,11 @@ impl<'a> Source<'a> {
 
     /// Reads a field that may not be there. None when it should be there and is not.
     fn when<T>(&mut self, is_there: bool, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if is_there { read(self).map(Some) } else { Some(None) }
+        if is_there {
+            read(self).map(Some)
+        } else {
+            Some(None)
+        }
     }
 
     fn list<T>(&mut self, len: u8, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
