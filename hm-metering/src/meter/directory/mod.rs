@@ -20,6 +20,7 @@ use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
 use crate::quota::{LeaseBook, nanos};
 use changes::Changes;
+use fingerprint::FingerprintMap;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -42,10 +43,10 @@ pub(crate) struct Bounds {
 /// All callers and accounts.
 pub(crate) struct Directory {
     bounds: Bounds,
-    callers: papaya::HashMap<Fingerprint, Arc<Caller>>,
+    callers: FingerprintMap<Arc<Caller>>,
     by_key: papaya::HashMap<KeyId, Fingerprint>,
     accounts: papaya::HashMap<AccountId, Arc<Account>>,
-    invalid: papaya::HashMap<Fingerprint, (InvalidKey, Duration)>,
+    invalid: FingerprintMap<(InvalidKey, Duration)>,
     /// When the feed was last read whole, on the monotonic clock in nanoseconds; zero for never.
     synced_at: AtomicU64,
     cold: Mutex<Cold>,
@@ -63,10 +64,10 @@ impl Directory {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            callers: papaya::HashMap::new(),
+            callers: FingerprintMap::default(),
             by_key: papaya::HashMap::new(),
             accounts: papaya::HashMap::new(),
-            invalid: papaya::HashMap::new(),
+            invalid: FingerprintMap::default(),
             synced_at: AtomicU64::new(0),
             cold: Mutex::default(),
         }

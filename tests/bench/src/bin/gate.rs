@@ -20,7 +20,7 @@ use hm_bench::cost::CountingAllocator;
 use hm_bench::fixture::{Accounts, Limits, OPERATION, SlowClock};
 use hm_bench::service::{Bare, drive, governor_layer, request, serve};
 use hm_metering::{Admit, Call, Meter, Operation, OperationName};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{Method, Request, Response};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 use tokio::runtime::{Builder, Runtime};
@@ -187,9 +187,7 @@ fn header_allocations(meter: &Meter, key: &str, requests: usize) -> usize {
             };
             let mut answer = HeaderMap::new();
             let region = Region::new(ALLOCATOR);
-            admission.report().write(&mut answer);
-            let id = HeaderValue::from_str(admission.request_id()).expect("an id is visible text");
-            answer.insert("x-request-id", id);
+            admission.write_headers(&mut answer);
             taken(&region)
         })
         .sum()
