@@ -56,7 +56,7 @@ pub struct Model {
     /// What its owner attached: an object.
     #[sea_orm(column_type = "JsonBinary")]
     pub metadata: Json,
-    /// A rate of its own, if it has one.
+    /// The rates of its own, a list; none if it has none.
     #[sea_orm(column_type = "JsonBinary", nullable)]
     pub rate_limit: Option<Json>,
 }

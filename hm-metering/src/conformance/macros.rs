@@ -64,6 +64,7 @@ macro_rules! __key_store_cases {
                 a_bare_key_is_kept_bare
                 text_comes_back_as_it_was
                 times_are_kept_to_the_microsecond
+                a_key_keeps_all_its_networks_and_limits
                 an_id_is_never_overwritten
                 a_digest_is_never_overwritten
                 a_revoked_key_is_never_overwritten

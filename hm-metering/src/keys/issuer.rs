@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::ip_allow::IpAllow;
+use super::limits::KeyLimits;
 use super::record::NewKey;
 use crate::id::{AccountId, IdSource, KeyId, UserId};
 use crate::key::{IssuedKey, KeyEnv, KeyFormat, Peppers};
@@ -47,7 +49,7 @@ impl KeyIssuer {
         self
     }
 
-    /// A new key that is valid at once and for ever, without scopes. Change the record for anything else before it is
+    /// A new key that is valid at once, for ever and everywhere, without scopes and limits of its own. Change the record for anything else before it is
     /// kept.
     ///
     /// # Errors
@@ -73,6 +75,8 @@ impl KeyIssuer {
             last4: key.last4().to_owned(),
             env,
             scopes: Vec::new(),
+            ip_allow: IpAllow::default(),
+            limits: KeyLimits::default(),
             not_before: None,
             expires_at: None,
             metadata: BTreeMap::new(),

@@ -1,15 +1,18 @@
 //! Where keys are kept, and how a presented key becomes a [`Principal`](crate::Principal).
 
+mod ip_allow;
 mod issuer;
+mod limits;
 mod record;
 mod source;
-
 mod stored;
 mod verifier;
 
 use async_trait::async_trait;
 
+pub use ip_allow::{IpAllow, TooManyNetworks};
 pub use issuer::KeyIssuer;
+pub use limits::{KeyLimits, KeyLimitsError};
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
 pub(crate) use source::{Credential, find_credential};

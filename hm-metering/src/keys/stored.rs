@@ -61,7 +61,9 @@ impl StoredKeyVerifier {
             principal: Principal::new(record.account, key.plan, key.anchor)
                 .with_key(record.id, record.env)
                 .with_user(record.user)
-                .with_scopes(record.scopes),
+                .with_scopes(record.scopes)
+                .with_ip_allow(record.ip_allow)
+                .with_limits(record.limits),
             not_before: record.not_before,
             expires_at: record.expires_at,
             version: record.version,

@@ -243,6 +243,8 @@ fn first_record(key: &NewKey) -> KeyRecord {
         last4: key.last4.clone(),
         env: key.env,
         scopes: key.scopes.clone(),
+        ip_allow: key.ip_allow.clone(),
+        limits: key.limits.clone(),
         is_active: true,
         not_before: key.not_before,
         expires_at: key.expires_at,
@@ -261,6 +263,12 @@ fn apply(patch: &KeyPatch, record: &mut KeyRecord) {
     }
     if let Some(scopes) = &patch.scopes {
         record.scopes.clone_from(scopes);
+    }
+    if let Some(ip_allow) = &patch.ip_allow {
+        record.ip_allow.clone_from(ip_allow);
+    }
+    if let Some(limits) = &patch.limits {
+        record.limits.clone_from(limits);
     }
     if let Some(is_active) = patch.is_active {
         record.is_active = is_active;

@@ -16,6 +16,7 @@ use super::feed::Feed;
 use super::fill::Filler;
 use super::flusher::{Flusher, Pace};
 use super::{Engine, Meter, Tasks};
+use crate::client_address::TrustedProxies;
 use crate::id::{IdSource, ReplicaId};
 use crate::keys::KeyVerifier;
 use crate::plan::PlanSource;
@@ -52,6 +53,7 @@ pub struct MeterBuilder {
     quota: Option<Arc<dyn QuotaStore>>,
     usage: Option<Arc<dyn UsageSink>>,
     clock: Arc<dyn Clock>,
+    proxies: TrustedProxies,
     replica: Option<ReplicaId>,
     staleness: Duration,
     feed_interval: Duration,
@@ -72,6 +74,7 @@ impl MeterBuilder {
             quota: None,
             usage: None,
             clock: Arc::new(SystemClock::new()),
+            proxies: TrustedProxies::default(),
             replica: None,
             staleness: Duration::from_secs(5),
             feed_interval: Duration::from_millis(500),
@@ -106,6 +109,13 @@ impl MeterBuilder {
     /// Another clock, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Behind which proxies the service stands, so that the client's address can be told where a key may be used from some
+    /// networks only. None unless said: the peer of the connection is then the client.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -256,6 +266,7 @@ impl MeterBuilder {
             fingerprints: Fingerprints::from_os().map_err(ConfigError::NoRandomness)?,
             ids,
             clock: self.clock,
+            proxies: self.proxies,
             finished: finished_sender,
             requests: request_sender,
             wait_at_most: self.store_timeout,

@@ -23,6 +23,7 @@ mod report;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,7 @@ use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
 use fill::{Filled, Filler};
 use flusher::{Finished, Request};
 
+use crate::client_address::TrustedProxies;
 use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
@@ -76,6 +78,7 @@ pub(crate) struct Engine {
     fingerprints: Fingerprints,
     ids: IdSource,
     clock: Arc<dyn Clock>,
+    proxies: TrustedProxies,
     finished: mpsc::Sender<Finished>,
     requests: mpsc::Sender<Request>,
     wait_at_most: Duration,
@@ -159,45 +162,49 @@ impl Meter {
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
         let request = || engine.request(id, operation, call, now);
+        // One that waits may be judged by another record of its key than the one that is known now.
+        let waiting = || Undecided {
+            client: call.client(&engine.proxies),
+            ..request()
+        };
         match engine.directory.look_up(fingerprint, now.monotonic) {
-            Known::Caller(caller) => match engine.decide(&caller, operation, now) {
-                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), &caller, decision, now)),
-                Decided::Ask(question) => {
-                    let key = PresentedKey::new(presented);
-                    let (engine, request) = (Arc::clone(engine), request());
-                    Admit::Pending(Box::pin(engine.admit_after(
-                        request,
-                        (fingerprint, key),
-                        caller,
-                        Some(question),
-                    )))
+            Known::Caller(caller) => {
+                match engine.decide(&caller, operation, || call.client(&engine.proxies), now) {
+                    Decided::Ready(decision) => {
+                        Admit::Ready(engine.conclude(request(), &caller, decision, now))
+                    }
+                    Decided::Ask(question) => {
+                        let key = PresentedKey::new(presented);
+                        let (engine, request) = (Arc::clone(engine), waiting());
+                        Admit::Pending(Box::pin(engine.admit_after(
+                            request,
+                            (fingerprint, key),
+                            caller,
+                            Some(question),
+                        )))
+                    }
                 }
-            },
+            }
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
             Known::Nothing => {
                 let key = PresentedKey::new(presented);
-                let (engine, request) = (Arc::clone(engine), request());
+                let (engine, request) = (Arc::clone(engine), waiting());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))
             }
         }
     }
 
     /// Whether a caller that another layer let through already may also do `operation`. It is not decided or charged a
-    /// second time; only its scopes are looked at.
+    /// second time; only its scopes and its environment are looked at.
     pub(crate) fn check_again(
         &self,
         operation: &Operation,
         caller: Option<&Principal>,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        let lacks = |scope: &&String| !caller.is_some_and(|caller| caller.has_scope(scope));
-        match operation.scopes().iter().find(lacks) {
-            None => Ok(()),
-            Some(scope) => {
-                let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-                Err(Box::new(Rejection::new(refusal, None, request_id.to_owned())))
-            }
-        }
+        operation
+            .permit(caller)
+            .map_err(|refusal| Box::new(Rejection::new(refusal, None, request_id.to_owned())))
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
@@ -275,6 +282,7 @@ struct Undecided {
     id: EventId,
     operation: Arc<Operation>,
     facts: Facts,
+    client: Option<IpAddr>,
     arrived: Now,
 }
 
@@ -303,6 +311,7 @@ impl Engine {
             id,
             operation: Arc::clone(operation),
             facts: call.facts(|| id.to_string()),
+            client: None,
             arrived: now,
         }
     }
@@ -318,16 +327,21 @@ impl Engine {
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
-    fn decide(&self, caller: &Caller, operation: &Operation, now: Now) -> Decided {
+    fn decide(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+        client: impl FnOnce() -> Option<IpAddr>,
+        now: Now,
+    ) -> Decided {
         if let Err(reason) = caller.check_dates(now.wall) {
             return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
         }
-        if let Some(scope) = operation
-            .scopes()
-            .iter()
-            .find(|scope| !caller.principal.has_scope(scope))
-        {
-            let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
+        // Whoever has a key in the wrong place is told nothing of the account, and makes no store call.
+        if let Err(refusal) = caller.check_address(client) {
+            return Decided::Ready(Err((refusal, None)));
+        }
+        if let Err(refusal) = operation.permit(Some(&caller.principal)) {
             return match decide::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
@@ -337,7 +351,13 @@ impl Engine {
                 }),
             };
         }
-        match decide(&caller.account, operation, self.book.as_ref(), now) {
+        match decide(
+            &caller.account,
+            &caller.buckets,
+            operation,
+            self.book.as_ref(),
+            now,
+        ) {
             Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
             Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
             Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
@@ -360,7 +380,7 @@ impl Engine {
         let permit = match self.finished.clone().try_reserve_owned() {
             Ok(permit) => permit,
             Err(full_or_closed) => {
-                decide::undo(&caller.account, &holds);
+                decide::undo(&caller.account, &caller.buckets, &holds);
                 let why = match full_or_closed {
                     TrySendError::Full(_) => "the queue of events is full",
                     TrySendError::Closed(_) => "the meter has been shut down",
@@ -504,7 +524,7 @@ impl Engine {
                 };
             }
             let now = self.now();
-            match self.decide(&caller, &request.operation, now) {
+            match self.decide(&caller, &request.operation, || request.client, now) {
                 Decided::Ready(decision) => return self.conclude(request, &caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }

@@ -67,6 +67,8 @@ async fn recording_counts_the_uses_of_the_accounts_keys_once() {
         last4: String::new(),
         env: KeyEnv::Live,
         scopes: Vec::new(),
+        ip_allow: Default::default(),
+        limits: Default::default(),
         not_before: None,
         expires_at: None,
         metadata: Default::default(),

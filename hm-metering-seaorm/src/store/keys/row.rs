@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hm_metering::key::KeyDigest;
-use hm_metering::keys::{KeyPatch, KeyRecord, NewKey};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
 use hm_metering::{AccountId, KeyEnv, KeyId, Timestamp, UserId};
 use sea_orm::prelude::Json;
 use serde::de::DeserializeOwned;
@@ -44,9 +44,9 @@ pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
         revoked_at: None,
         usage_count: 0,
         version: 1,
-        ip_allow: json!([]),
+        ip_allow: json!(key.ip_allow),
         metadata: json!(key.metadata),
-        rate_limit: None,
+        rate_limit: rate_limit(&key.limits),
     })
 }
 
@@ -58,6 +58,12 @@ pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
     }
     if let Some(scopes) = &patch.scopes {
         row.scopes = json!(scopes);
+    }
+    if let Some(ip_allow) = &patch.ip_allow {
+        row.ip_allow = json!(ip_allow);
+    }
+    if let Some(limits) = &patch.limits {
+        row.rate_limit = rate_limit(limits);
     }
     if let Some(is_active) = patch.is_active {
         row.is_active = is_active;
@@ -82,6 +88,10 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
         last4: row.last4,
         env: KeyEnv::parse(&row.env).ok_or(Failure::CORRUPT)?,
         scopes: read::<Vec<String>>(row.scopes)?,
+        ip_allow: read::<IpAllow>(row.ip_allow)?,
+        limits: row
+            .rate_limit
+            .map_or(Ok(KeyLimits::default()), read::<KeyLimits>)?,
         is_active: row.is_active,
         not_before: row.not_before.map(Timestamp::from_micros),
         expires_at: row.expires_at.map(Timestamp::from_micros),
@@ -92,6 +102,11 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
         created_at: Timestamp::from_micros(row.created_at),
         version: u64::try_from(row.version).map_err(Failure::unreadable)?,
     })
+}
+
+/// The column value of a key's own limits.
+fn rate_limit(limits: &KeyLimits) -> Option<Json> {
+    (!limits.is_empty()).then(|| json!(limits))
 }
 
 /// The column value of a digest.

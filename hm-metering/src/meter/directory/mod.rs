@@ -122,7 +122,8 @@ impl Directory {
             return None;
         }
         let account = self.keep_account(&verified, plan, book, asked_at);
-        let caller = Arc::new(Caller::new(verified, account, asked_at));
+        let before = self.callers.pin().get(&fingerprint).map(Arc::clone);
+        let caller = Arc::new(Caller::new(verified, account, asked_at, before.as_deref()));
         if let Some(key) = caller.principal.key() {
             self.by_key.pin().insert(key, fingerprint);
         }

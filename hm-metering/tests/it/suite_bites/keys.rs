@@ -6,7 +6,8 @@ use hm_metering::conformance::{Fixture, keys};
 use hm_metering::error::{StoreErrorKind, StoreResult};
 use hm_metering::key::KeyDigest;
 use hm_metering::keys::{
-    ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey,
+    ChangeCursor, ChangePage, ChangeSubject, IpAllow, KeyLimits, KeyPatch, KeyRecord, KeyUse, NewKey,
+    StoredKey,
 };
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{AccountId, KeyId, KeyStore, MemoryStore, PlanId, Timestamp};
@@ -45,6 +46,10 @@ enum Fault {
     FeedGoesBack,
     CutsTimesToMilliseconds,
     TrimsNames,
+    ForgetsNetworks,
+    ForgetsLimits,
+    CutsLimits,
+    UpdateKeepsNetworks,
 }
 
 struct Broken {
@@ -89,6 +94,15 @@ impl KeyStore for Broken {
         }
         if self.has(Fault::TrimsNames) {
             key.name = key.name.trim().to_owned();
+        }
+        if self.has(Fault::ForgetsNetworks) {
+            key.ip_allow = IpAllow::default();
+        }
+        if self.has(Fault::ForgetsLimits) {
+            key.limits = KeyLimits::default();
+        }
+        if self.has(Fault::CutsLimits) {
+            key.limits = KeyLimits::new(key.limits.rates().iter().take(1).cloned()).unwrap();
         }
         if self.has(Fault::InsertTakesAnyAccount) {
             self.store
@@ -171,6 +185,9 @@ impl KeyStore for Broken {
         let mut patch = patch.clone();
         if self.has(Fault::UpdateClearsScopes) && patch.scopes.is_none() {
             patch.scopes = Some(Vec::new());
+        }
+        if self.has(Fault::UpdateKeepsNetworks) {
+            patch.ip_allow = None;
         }
         let mut answer = self.store.update(account, key, &patch, now).await;
         if self.has(Fault::UpdateRevives) && answer.is_err() {
@@ -347,6 +364,13 @@ async fn every_fault_of_a_key_store_is_noticed() {
             "times_are_kept_to_the_microsecond",
         ),
         (Fault::TrimsNames, "text_comes_back_as_it_was"),
+        (Fault::ForgetsNetworks, "a_new_key_is_answered_as_it_was_given"),
+        (Fault::ForgetsLimits, "a_new_key_is_answered_as_it_was_given"),
+        (Fault::CutsLimits, "a_key_keeps_all_its_networks_and_limits"),
+        (
+            Fault::UpdateKeepsNetworks,
+            "an_update_changes_what_it_names_and_nothing_else",
+        ),
     ];
     bites(keys::cases(), make, &faults).await;
 }
