@@ -55,6 +55,7 @@ pub fn new_key(account: AccountId) -> NewKey {
         user: UserId::from_uuid(Uuid::new_v4()),
         digest: KeyDigest::from_bytes(digest),
         pepper: u16::MAX,
+        slow_hash: None,
         name: "build server".into(),
         prefix: "hm_live_abcd".into(),
         last4: "wxyz".into(),

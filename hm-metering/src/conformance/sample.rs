@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::fixture::Owner;
 use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::{AccountId, IdSource};
-use crate::key::{KeyDigest, KeyEnv};
+use crate::key::{KeyDigest, KeyEnv, SlowHash};
 use crate::keys::{IpAllow, KeyLimits, NewKey};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::period::Period;
@@ -82,6 +82,7 @@ pub(super) fn new_key(owner: Owner) -> NewKey {
         user: owner.user,
         digest: digest(),
         pepper: 1,
+        slow_hash: Some(SlowHash::new("$slow$").expect("printable")),
         name: "build server".to_owned(),
         prefix: "hm_live_abcd".to_owned(),
         last4: "wxyz".to_owned(),

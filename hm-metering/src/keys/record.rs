@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ip_allow::IpAllow;
 use super::limits::KeyLimits;
 use crate::id::{AccountId, KeyId, UserId};
-use crate::key::{KeyDigest, KeyEnv};
+use crate::key::{KeyDigest, KeyEnv, SlowHash};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
@@ -22,6 +22,8 @@ pub struct NewKey {
     pub digest: KeyDigest,
     /// The number of the pepper that the digest was made with.
     pub pepper: u16,
+    /// A slow hash of the key, where the digest alone does not prove it.
+    pub slow_hash: Option<SlowHash>,
     /// What its owner calls it.
     pub name: String,
     /// The beginning that may be shown.
@@ -96,6 +98,8 @@ pub struct StoredKey {
     pub record: KeyRecord,
     /// The digest it was found by.
     pub digest: KeyDigest,
+    /// The slow hash that was kept beside it.
+    pub slow_hash: Option<SlowHash>,
     /// The account's plan, now.
     pub plan: PlanId,
     /// When the account began.

@@ -9,6 +9,7 @@
 
 mod endings;
 mod frameworks;
+mod hashes;
 mod keys;
 mod layers;
 mod leases;

@@ -62,6 +62,7 @@ async fn recording_counts_the_uses_of_the_accounts_keys_once() {
         user,
         digest: KeyDigest::from_bytes([1; 32]),
         pepper: 1,
+        slow_hash: None,
         name: String::new(),
         prefix: String::new(),
         last4: String::new(),

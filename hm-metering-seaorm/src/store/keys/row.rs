@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use hm_metering::key::KeyDigest;
+use hm_metering::key::{KeyDigest, SlowHash};
 use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
 use hm_metering::{AccountId, KeyEnv, KeyId, Timestamp, UserId};
 use sea_orm::prelude::Json;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::entity::KeyHash;
 use crate::entity::api_key::Model;
+use crate::entity::{KeyHash, SlowKeyHash};
 use crate::error::Failure;
 
 /// What the columns for short texts hold, in characters.
@@ -47,6 +47,7 @@ pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
         ip_allow: json!(key.ip_allow),
         metadata: json!(key.metadata),
         rate_limit: rate_limit(&key.limits),
+        slow_hash: key.slow_hash.as_ref().map(slow_hash),
     })
 }
 
@@ -112,6 +113,17 @@ fn rate_limit(limits: &KeyLimits) -> Option<Json> {
 /// The column value of a digest.
 pub(super) fn hash(digest: &KeyDigest) -> KeyHash {
     KeyHash(digest.as_bytes().to_vec())
+}
+
+/// The column value of a slow hash.
+pub(super) fn slow_hash(hash: &SlowHash) -> SlowKeyHash {
+    SlowKeyHash(hash.expose().to_owned())
+}
+
+/// The slow hash in a row.
+pub(super) fn read_slow_hash(row: &Model) -> Result<Option<SlowHash>, Failure> {
+    let hash = row.slow_hash.as_ref().map(|hash| SlowHash::new(hash.0.clone()));
+    hash.transpose().map_err(Failure::unreadable)
 }
 
 /// The digest in a row.
