@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
-use super::fill::Filler;
+use super::fill::{Budget, Filler};
 use super::flusher::{Flusher, Pace};
 use super::{Engine, Meter, Tasks};
 use crate::client_address::TrustedProxies;
@@ -59,6 +59,7 @@ pub struct MeterBuilder {
     feed_interval: Duration,
     invalid_for: Duration,
     callers: usize,
+    unknown_keys: u32,
     queue: usize,
     flush_interval: Duration,
     batch_len_max: usize,
@@ -80,6 +81,7 @@ impl MeterBuilder {
             feed_interval: Duration::from_millis(500),
             invalid_for: Duration::from_secs(1),
             callers: 100_000,
+            unknown_keys: 100,
             queue: 65_536,
             flush_interval: Duration::from_secs(1),
             batch_len_max: 1_000,
@@ -140,6 +142,14 @@ impl MeterBuilder {
     /// How many callers are kept in memory; 100,000. Those not used lately make way.
     pub const fn callers(mut self, most: usize) -> Self {
         self.callers = most;
+        self
+    }
+
+    /// How many keys that turn out not to exist are looked up in a second; 100, and up to 512 at once. Anybody can make up
+    /// keys that are well formed, so this is what a flood of them costs the store at most. Beyond it requests with keys that
+    /// are not in memory are refused with 503 for the moment; those with keys in memory notice nothing.
+    pub const fn unknown_keys(mut self, per_second: u32) -> Self {
+        self.unknown_keys = per_second;
         self
     }
 
@@ -248,6 +258,8 @@ impl MeterBuilder {
             store_timeout: self.store_timeout,
             invalid_for: self.invalid_for,
             under_way: std::sync::Mutex::new(HashMap::new()),
+            unknown: Budget::new(self.unknown_keys),
+            turned_away: AtomicU64::new(0),
         };
         let begun_at = feed.begin().await;
         let tasks = Tasks {
@@ -293,6 +305,7 @@ impl MeterBuilder {
     fn check_bounds(&self) -> Result<(), ConfigError> {
         let zero = [
             ("callers", self.callers == 0),
+            ("unknown_keys", self.unknown_keys == 0),
             ("queue", self.queue == 0),
             ("batch_len_max", self.batch_len_max == 0),
             ("staleness", self.staleness.is_zero()),

@@ -8,6 +8,7 @@
 )]
 
 mod endings;
+mod flood;
 mod frameworks;
 mod hashes;
 mod keys;

@@ -101,6 +101,11 @@ impl Directory {
         }
     }
 
+    /// Whether it was a caller's, even if what is kept of it may not be believed any more.
+    pub(crate) fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.callers.pin().contains_key(&fingerprint)
+    }
+
     /// The moment before a verifier is asked.
     pub(crate) fn moment(&self) -> Moment {
         self.cold().changes.moment()
