@@ -11,6 +11,7 @@ mod endings;
 mod flood;
 mod frameworks;
 mod hashes;
+mod journal;
 mod keys;
 mod layers;
 mod leases;

@@ -58,7 +58,7 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Removes what is done and makes what is missing. Answers whether everything is as it should be.
-pub(super) fn tend(log: &Log) -> bool {
+fn tend(log: &Log) -> bool {
     let most = match log.is_kept() {
         true => log.shape.segments_max / 4 * LAG,
         false => LAG_IN_MEMORY,
@@ -79,7 +79,7 @@ pub(super) fn tend(log: &Log) -> bool {
 }
 
 /// Makes segments until enough are ready. One at a time, so that the lock is not held for long.
-fn prepare(log: &Log) -> bool {
+pub(super) fn prepare(log: &Log) -> bool {
     let ready = log.shape.segments_ready.saturating_sub(1).max(1);
     loop {
         if log.is_closed() {
@@ -128,7 +128,7 @@ fn sync_names(log: &Log) -> io::Result<()> {
 
 /// Forces everything that was written since the last time to the disk: from the segment `from` on. Answers from which
 /// one on the next time has to.
-pub(super) fn sync(log: &Log, from: u64) -> u64 {
+fn sync(log: &Log, from: u64) -> u64 {
     let mut synced_to = from;
     while let Some(segment) = log.segment_from(synced_to) {
         if let Err(error) = segment.words().sync() {

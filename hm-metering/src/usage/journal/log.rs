@@ -13,7 +13,7 @@ use super::config::Shape;
 use super::directory::Directory;
 use super::map::Words;
 use super::mark::Position;
-use super::segment::{HEADER_BYTES, RECORD_MAX, Segment, SegmentId, record_bytes};
+use super::segment::{Full, HEADER_BYTES, RECORD_MAX, Segment, SegmentId, record_bytes};
 
 /// Where finished requests wait for the sinks.
 ///
@@ -178,25 +178,20 @@ impl Log {
         }
         loop {
             let active = self.active.load();
-            match active.as_ref() {
-                Some(segment) => {
-                    if segment.append(payload).is_some() {
-                        break;
+            let full = match active.as_ref() {
+                Some(segment) => match segment.append(payload) {
+                    Ok(()) => break,
+                    Err(full) => {
+                        self.note_full(full);
+                        segment.id().number
                     }
-                    let full = segment.id().number;
-                    drop(active);
-                    if !self.roll(full) {
-                        self.note_lost(1);
-                        return false;
-                    }
-                }
-                None => {
-                    drop(active);
-                    if !self.roll(0) {
-                        self.note_lost(1);
-                        return false;
-                    }
-                }
+                },
+                None => 0,
+            };
+            drop(active);
+            if !self.roll(full) {
+                self.note_lost(1);
+                return false;
             }
         }
         let appended = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
@@ -209,6 +204,15 @@ impl Log {
             return false;
         }
         true
+    }
+
+    /// A segment holds a little more than what is surely usable, so more was taken of the room than it had given.
+    fn note_full(&self, full: Full) {
+        if let (Some(end), true) = (full.last_end, self.is_kept()) {
+            let more = (end - HEADER_BYTES).saturating_sub(self.shape.usable());
+            self.room
+                .fetch_add(i64::try_from(more).unwrap_or(0), Ordering::AcqRel);
+        }
     }
 
     /// Puts the next segment in the place of the one that is full. False when there is none and none can be made.

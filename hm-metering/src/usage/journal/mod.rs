@@ -57,7 +57,8 @@ impl Log {
             std::fs::remove_file(&path).map_err(JournalError::io(&path))?;
         }
         let log = Self::in_files(journal.shape(), directory, earlier, opening.epoch, opening.batch);
-        keeper::tend(&log);
+        // Nothing is removed yet: no sink has said how far it is.
+        keeper::prepare(&log);
         Ok((replica, log))
     }
 

@@ -43,6 +43,13 @@ pub(super) struct Segment {
     is_over: bool,
 }
 
+/// A segment has no place left for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full {
+    /// Where its last record ends; one writer is told.
+    pub(super) last_end: Option<u64>,
+}
+
 /// What stands at a place of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
@@ -113,17 +120,21 @@ impl Segment {
         bytes - HEADER_BYTES - RECORD_MAX
     }
 
-    /// Appends a payload and answers where its record ends; none when the segment is full.
-    pub(super) fn append(&self, payload: &[u8]) -> Option<u64> {
+    /// Appends a payload.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no place left for it.
+    pub(super) fn append(&self, payload: &[u8]) -> Result<(), Full> {
         let takes = record_bytes(payload.len());
         let at = self.tail.fetch_add(takes, Ordering::AcqRel);
-        let end = at.checked_add(takes)?;
+        let end = at.saturating_add(takes);
         if end > self.len() {
-            if at <= self.len() {
-                // Places follow each other without gaps, so exactly one writer is the first that does not fit.
-                self.sealed_at.store(at, Ordering::Release);
+            if at > self.len() {
+                return Err(Full { last_end: None });
             }
-            return None;
+            // Places follow each other without gaps, so exactly one writer is the first that does not fit.
+            self.sealed_at.store(at, Ordering::Release);
+            return Err(Full { last_end: Some(at) });
         }
         let first = (at / 8) as usize;
         let words = &self.words.as_slice()[first..(end / 8) as usize];
@@ -137,7 +148,7 @@ impl Segment {
         }
         words[0].store(self.mark(at, payload), Ordering::Release);
         self.records.fetch_add(1, Ordering::Relaxed);
-        Some(end)
+        Ok(())
     }
 
     /// The word in front of a record.
