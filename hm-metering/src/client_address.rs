@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
 pub use ipnet::IpNet;
 use serde::Deserialize;
@@ -12,6 +13,19 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `ConnectInfo<SocketAddr>` does as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
+
+impl PeerAddress {
+    /// The peer as something before has put it into a request's extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Option<IpAddr> {
+        let peer = extensions.get::<Self>().map(|peer| peer.0);
+        #[cfg(feature = "axum")]
+        let peer = peer.or_else(|| {
+            let info = extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>();
+            info.map(|info| info.0.ip())
+        });
+        peer
+    }
+}
 
 /// The proxies whose word about the client's address is believed. None, unless said.
 ///

@@ -64,6 +64,7 @@ macro_rules! __key_store_cases {
                 a_bare_key_is_kept_bare
                 text_comes_back_as_it_was
                 times_are_kept_to_the_microsecond
+                a_key_keeps_all_its_networks_and_limits
                 an_id_is_never_overwritten
                 a_digest_is_never_overwritten
                 a_revoked_key_is_never_overwritten
@@ -75,6 +76,10 @@ macro_rules! __key_store_cases {
                 revoked_keys_are_listed
                 an_account_without_keys_has_an_empty_list
                 a_made_up_cursor_of_keys_is_invalid
+                a_rehashed_key_is_found_under_its_new_digest_only
+                a_rehash_that_comes_late_changes_nothing
+                a_rehash_never_overwrites
+                rehashing_is_not_in_the_feed
                 rotating_keeps_the_replacement_and_ends_the_old_key
                 rotating_never_lengthens_the_old_keys_life
                 a_replacement_never_overwrites
@@ -94,6 +99,7 @@ macro_rules! __key_store_cases {
                 one_of_many_inserts_wins
                 one_of_many_revocations_counts
                 one_of_many_equal_rotations_counts
+                one_of_many_rehashes_counts
                 simultaneous_updates_do_not_undo_each_other
                 no_update_outruns_a_revocation
                 simultaneous_uses_are_all_counted

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::ip_allow::IpAllow;
+use super::limits::KeyLimits;
 use crate::id::{AccountId, KeyId, UserId};
-use crate::key::{KeyDigest, KeyEnv};
+use crate::key::{KeyDigest, KeyEnv, SlowHash};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub struct NewKey {
     pub digest: KeyDigest,
     /// The number of the pepper that the digest was made with.
     pub pepper: u16,
+    /// A slow hash of the key, where the digest alone does not prove it.
+    pub slow_hash: Option<SlowHash>,
     /// What its owner calls it.
     pub name: String,
     /// The beginning that may be shown.
@@ -30,6 +34,10 @@ pub struct NewKey {
     pub env: KeyEnv,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from; none for any.
+    pub ip_allow: IpAllow,
+    /// The limits of its own, beside its account's.
+    pub limits: KeyLimits,
     /// From when it is valid; none for at once.
     pub not_before: Option<Timestamp>,
     /// The first moment at which it is no longer valid; none for never.
@@ -59,6 +67,10 @@ pub struct KeyRecord {
     pub env: KeyEnv,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from.
+    pub ip_allow: IpAllow,
+    /// The limits of its own.
+    pub limits: KeyLimits,
     /// Whether its owner has it switched on. A revoked key is switched off for good.
     pub is_active: bool,
     /// From when it is valid.
@@ -86,6 +98,8 @@ pub struct StoredKey {
     pub record: KeyRecord,
     /// The digest it was found by.
     pub digest: KeyDigest,
+    /// The slow hash that was kept beside it.
+    pub slow_hash: Option<SlowHash>,
     /// The account's plan, now.
     pub plan: PlanId,
     /// When the account began.
@@ -101,6 +115,10 @@ pub struct KeyPatch {
     pub name: Option<String>,
     /// Other scopes, all of them.
     pub scopes: Option<Vec<String>>,
+    /// Other networks, all of them; empty for any.
+    pub ip_allow: Option<IpAllow>,
+    /// Other limits, all of them.
+    pub limits: Option<KeyLimits>,
     /// Switch on or off.
     pub is_active: Option<bool>,
     /// Another end; `Some(None)` for never.

@@ -19,7 +19,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    fn new(limit: &RateLimit) -> Self {
+    pub(crate) fn new(limit: &RateLimit) -> Self {
         Self {
             rate: Rate::new(limit.limit, limit.per, limit.burst),
             limit: limit.clone(),

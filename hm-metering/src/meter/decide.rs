@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::account::Account;
+use super::account::{Account, Bucket};
 use super::report::{LimitReport, QuotaReport, RateReport};
 use crate::name::MeterName;
 use crate::operation::Operation;
@@ -69,17 +69,22 @@ pub(crate) struct Now {
     pub(crate) monotonic: Duration,
 }
 
-/// Decides about one request. `book` is none where nothing counts quotas.
+/// Decides about one request. `own` are the rates of its key, beside the account's. `book` is none where nothing counts quotas.
 pub(crate) fn decide(
     account: &Account,
+    own: &[Bucket],
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     now: Now,
 ) -> Decision {
     let ticks = nanos(now.monotonic);
     // Rates come first: what is taken of a quota and put back again would show in other requests' headers for a moment.
-    if let Err((position, check)) = take_rates(account, ticks) {
-        return refuse_for_rate(account, position, check, now);
+    if let Err((position, check)) = take_rates(&account.buckets, ticks) {
+        return refuse_for_rate(account, &account.buckets[position], Some(position), check, now);
+    }
+    if let Err((position, check)) = take_rates(own, ticks) {
+        put_back(&account.buckets);
+        return refuse_for_rate(account, &own[position], None, check, now);
     }
     let mut holds = Holds::new();
     if let Some(book) = book {
@@ -92,7 +97,7 @@ pub(crate) fn decide(
             match take(quota, lease, need, book, ticks) {
                 Ok(hold) => holds.push(hold),
                 Err(missed) => {
-                    undo(account, &holds);
+                    undo(account, own, &holds);
                     return match missed {
                         Missed::Ask { lease, limit } => Decision::Ask { lease, limit, need },
                         Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
@@ -106,17 +111,15 @@ pub(crate) fn decide(
 }
 
 /// Takes one from every rate, or from none.
-fn take_rates(account: &Account, ticks: u64) -> Result<(), (usize, Check)> {
-    if let Some(violated) = violated_rate(account, ticks) {
+fn take_rates(buckets: &[Bucket], ticks: u64) -> Result<(), (usize, Check)> {
+    if let Some(violated) = violated_rate(buckets, ticks) {
         return Err(violated);
     }
-    for (position, bucket) in account.buckets.iter().enumerate() {
+    for (position, bucket) in buckets.iter().enumerate() {
         let check = bucket.take(ticks, 1);
         if !matches!(check, Check::Fits(_)) {
             // Somebody else was faster since the first look.
-            account.buckets[..position]
-                .iter()
-                .for_each(|bucket| bucket.put_back(1));
+            put_back(&buckets[..position]);
             return Err((position, check));
         }
     }
@@ -190,15 +193,19 @@ fn take(
 }
 
 /// Undoes what was taken for a request that is not served after all.
-pub(crate) fn undo(account: &Account, holds: &[Hold]) {
+pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &[Hold]) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
-    account.buckets.iter().for_each(|bucket| bucket.put_back(1));
+    put_back(&account.buckets);
+    put_back(own);
+}
+
+fn put_back(buckets: &[Bucket]) {
+    buckets.iter().for_each(|bucket| bucket.put_back(1));
 }
 
 /// The rate limit that the request would have to wait for longest.
-fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
-    account
-        .buckets
+fn violated_rate(buckets: &[Bucket], ticks: u64) -> Option<(usize, Check)> {
+    buckets
         .iter()
         .map(|bucket| bucket.peek(ticks, 1))
         .enumerate()
@@ -210,8 +217,14 @@ fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
         })
 }
 
-fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -> Decision {
-    let bucket = &account.buckets[position];
+/// `position` is that among the plan's rates; a key's own are not in the report.
+fn refuse_for_rate(
+    account: &Account,
+    bucket: &Bucket,
+    position: Option<usize>,
+    check: Check,
+    now: Now,
+) -> Decision {
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
         Check::Fits(_) | Check::Never => None,
@@ -228,13 +241,13 @@ fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -
     if let Some(wait) = wait {
         refusal = refusal.with_retry_after(wait);
     }
-    let rate = RateReport {
+    let rate = position.map(|position| RateReport {
         position,
         remaining,
         wait: wait.or(Some(Duration::ZERO)),
-    };
+    });
     let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    report.rate = Some(rate);
+    report.rate = rate;
     Decision::Refused(refusal, report)
 }
 

@@ -8,8 +8,11 @@
 )]
 
 mod endings;
+mod flood;
 mod frameworks;
+mod hashes;
 mod journal;
+mod keys;
 mod layers;
 mod leases;
 mod limits;

@@ -144,6 +144,8 @@ async fn save(
         id: Unchanged(key.id),
         name: Set(key.name),
         scopes: Set(key.scopes),
+        ip_allow: Set(key.ip_allow),
+        rate_limit: Set(key.rate_limit),
         is_active: Set(key.is_active),
         expires_at: Set(key.expires_at),
         metadata: Set(key.metadata),

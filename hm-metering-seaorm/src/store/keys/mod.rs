@@ -2,17 +2,19 @@
 
 mod change;
 pub(super) mod feed;
+mod rehash;
 mod row;
 pub(super) mod uses;
 
 use async_trait::async_trait;
-use hm_metering::key::KeyDigest;
+use hm_metering::key::{KeyDigest, KeyHash};
 use hm_metering::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{AccountId, KeyId, KeyStore, PlanId, StoreResult, Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationDef};
 
 use self::change::{Insert, Revoke, Rotate, Update};
+use self::rehash::Rehash;
 use self::uses::KeyUses;
 use super::SeaOrmStore;
 use super::cursor::Cursor;
@@ -124,6 +126,15 @@ impl KeyStore for SeaOrmStore {
         self.transact("rotate a key", work).await
     }
 
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        let work = Rehash {
+            key,
+            from: *from,
+            to: to.clone(),
+        };
+        self.transact("rehash a key", work).await
+    }
+
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
         self.transact(
             "count uses of keys",
@@ -149,6 +160,7 @@ fn account_of_key() -> RelationDef {
 
 fn stored((digest, key, account): (KeyDigest, api_key::Model, account::Model)) -> Result<StoredKey, Failure> {
     Ok(StoredKey {
+        slow_hash: row::read_slow_hash(&key)?,
         record: row::into_record(key)?,
         digest,
         plan: PlanId::parse(&account.tier).map_err(Failure::unreadable)?,

@@ -10,7 +10,7 @@ async fn find(fixture: &KeyFixture, digest: KeyDigest) -> StoredKey {
     found.expect("the key should be found")
 }
 
-/// A key is found by its digest, with its account's plan and beginning.
+/// A key is found by its digest, with its slow hash and its account's plan and beginning.
 pub async fn a_key_is_found_with_its_accounts_plan(fixture: KeyFixture) {
     if !fixture.accounts.are_kept() {
         return;
@@ -21,6 +21,7 @@ pub async fn a_key_is_found_with_its_accounts_plan(fixture: KeyFixture) {
     let expected = StoredKey {
         record,
         digest: key.digest,
+        slow_hash: key.slow_hash,
         plan: PRO,
         anchor: at(-77),
         account_open: true,

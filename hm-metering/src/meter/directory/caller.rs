@@ -1,12 +1,14 @@
 //! An accepted key in memory.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
-use crate::meter::account::Account;
+use crate::meter::account::{Account, Bucket};
 use crate::principal::Principal;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Timestamp;
 
 /// An accepted key.
@@ -14,6 +16,8 @@ use crate::time::Timestamp;
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) account: Arc<Account>,
+    /// The rates of the key itself.
+    pub(crate) buckets: Arc<[Bucket]>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     /// When the verdict was asked for, on the monotonic clock.
@@ -25,8 +29,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(verified: Verified, account: Arc<Account>, asked_at: Duration) -> Self {
+    /// `before` is what was known of the key: as long as its own rates stay, their state does.
+    pub(crate) fn new(
+        verified: Verified,
+        account: Arc<Account>,
+        asked_at: Duration,
+        before: Option<&Self>,
+    ) -> Self {
+        let limits = verified.principal.limits();
+        let kept = before.filter(|before| before.principal.limits() == limits);
         Self {
+            buckets: kept.map_or_else(
+                || limits.rates().iter().map(Bucket::new).collect(),
+                |before| Arc::clone(&before.buckets),
+            ),
             principal: verified.principal,
             account,
             not_before: verified.not_before,
@@ -40,6 +56,16 @@ impl Caller {
     /// Whether its key or account changed since it was asked for.
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire) || self.account.is_stale()
+    }
+
+    /// Whether the key may be used from where a request comes from. The address is asked for only if that matters.
+    pub(crate) fn check_address(&self, client: impl FnOnce() -> Option<IpAddr>) -> Result<(), Refusal> {
+        let allow = self.principal.ip_allow();
+        if allow.is_empty() || allow.allows(client()) {
+            Ok(())
+        } else {
+            Err(Refusal::new(RefusalKind::AddressNotAllowed))
+        }
     }
 
     /// Why the key is not accepted at `now` although its verdict was good.

@@ -102,6 +102,11 @@ impl Directory {
         }
     }
 
+    /// Whether it was a caller's, even if what is kept of it may not be believed any more.
+    pub(crate) fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.callers.pin().contains_key(&fingerprint)
+    }
+
     /// The moment before a verifier is asked.
     pub(crate) fn moment(&self) -> Moment {
         self.cold().changes.moment()
@@ -123,7 +128,8 @@ impl Directory {
             return None;
         }
         let account = self.keep_account(&verified, plan, book, asked_at);
-        let caller = Arc::new(Caller::new(verified, account, asked_at));
+        let before = self.callers.pin().get(&fingerprint).map(Arc::clone);
+        let caller = Arc::new(Caller::new(verified, account, asked_at, before.as_deref()));
         if let Some(key) = caller.principal.key() {
             self.by_key.pin().insert(key, fingerprint);
         }

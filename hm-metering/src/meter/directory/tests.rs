@@ -166,6 +166,21 @@ fn an_answer_older_than_a_change_that_was_seen_is_not_kept() {
 }
 
 #[test]
+fn a_late_or_repeated_change_brings_no_key_back() {
+    let directory = directory(10);
+    assert!(keep(&directory, 1, directory.moment()));
+    for version in [2, 1, 2, 1] {
+        directory.apply(ChangeSubject::Key {
+            key: KeyId::from_uuid(Uuid::from_u128(1)),
+            version,
+        });
+        assert!(!is_known(&directory, 1, SECOND));
+        // A verdict of version 1, as it was before the change of version 2.
+        assert!(!keep(&directory, 1, directory.moment()));
+    }
+}
+
+#[test]
 fn rates_keep_their_state_until_they_change() {
     let directory = directory(10);
     let kept = |rates: &[u32]| {
