@@ -32,6 +32,10 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    pub(crate) fn meter(&self) -> &MeterName {
+        &self.lease.window().key().meter
+    }
+
     /// Gives back `units` of what was taken.
     pub(crate) fn put_back(&self, units: Units) {
         if self.leased {

@@ -9,6 +9,7 @@
 
 mod endings;
 mod frameworks;
+mod journal;
 mod layers;
 mod leases;
 mod limits;
