@@ -32,7 +32,7 @@ pub mod time;
 pub mod units;
 pub mod usage;
 
-pub use client_address::{PeerAddress, TrustedProxies};
+pub use client_address::{ForwardedHeader, PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
