@@ -26,6 +26,7 @@ pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
 mod shared;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

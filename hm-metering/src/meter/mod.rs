@@ -18,6 +18,8 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+#[cfg(test)]
+mod races;
 mod rejection;
 mod report;
 

@@ -1,12 +1,13 @@
 //! An accepted key in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
 use crate::meter::account::Account;
 use crate::principal::Principal;
+use crate::sync::AtomicBool;
 use crate::time::Timestamp;
 
 /// An accepted key.
