@@ -27,6 +27,7 @@ pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
 mod shared;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -34,7 +35,7 @@ pub mod units;
 pub mod usage;
 
 pub use charge_rule::{ChargeRule, Ending, Overrun};
-pub use client_address::{PeerAddress, TrustedProxies};
+pub use client_address::{ForwardedHeader, PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};

@@ -1,13 +1,14 @@
 //! An account as the engine keeps it in memory: its plan, its rate limits' state, its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::id::AccountId;
 use crate::plan::{Plan, Quota, RateLimit};
 use crate::quota::{Counter, LeaseBook, nanos};
 use crate::rate::gcra::{Check, Rate};
+use crate::sync::{AtomicBool, AtomicU64};
 use crate::time::Timestamp;
 
 /// A rate limit and its state.

@@ -19,6 +19,8 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+#[cfg(test)]
+mod races;
 mod rejection;
 mod report;
 mod start;

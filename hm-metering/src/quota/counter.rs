@@ -1,8 +1,8 @@
 //! An account's meter over its periods.
 
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -10,6 +10,7 @@ use super::{Lease, QuotaKey};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::Period;
+use crate::sync::{Mutex, fence};
 use crate::time::Timestamp;
 
 /// An account's meter over its periods.
@@ -70,10 +71,7 @@ impl Counter {
     /// holds.
     pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|lease| {
-            let empty = lease.window.is_settled() && lease.with_state(|state| state.pending.is_none());
-            !(empty && is_done(lease) && self.retire(lease))
-        });
+        windows.retain(|lease| !(is_empty(lease) && is_done(lease) && self.retire(lease)));
     }
 
     /// Takes a window out of use, unless somebody holds it.
@@ -86,7 +84,10 @@ impl Counter {
         fence(Ordering::SeqCst);
         // The list's own handle, and where it is current two more: the counter's and the one just loaded.
         let own = if current.is_some() { 3 } else { 1 };
-        if Arc::strong_count(lease) > own {
+        let is_held = Arc::strong_count(lease) > own;
+        // Whoever held it until just now may have leased more for it since it was last looked at.
+        fence(Ordering::SeqCst);
+        if is_held || !is_empty(lease) {
             lease.retired.store(false, Ordering::Relaxed);
             return false;
         }
@@ -95,6 +96,11 @@ impl Counter {
         }
         true
     }
+}
+
+/// Whether there is nothing to give back.
+fn is_empty(lease: &Lease) -> bool {
+    lease.window.is_settled() && lease.with_state(|state| state.pending.is_none())
 }
 
 impl fmt::Debug for Counter {

@@ -3,10 +3,11 @@
 //! Everything on the way of a request is an atomic operation on this structure. `remaining` is the only number that
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Balance, QuotaKey};
+use crate::sync::{AtomicBool, AtomicU64};
 use crate::units::Units;
 
 /// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.

@@ -6,7 +6,10 @@
     reason = "tests"
 )]
 
+mod arbitrary;
 mod conformance;
 mod kit;
 mod memory;
+mod protocol;
+mod rate_model;
 mod suite_bites;

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
 use crate::meter::account::{Account, Bucket};
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
+use crate::sync::AtomicBool;
 use crate::time::Timestamp;
 
 /// An accepted key.

@@ -6,8 +6,8 @@ mod fingerprint;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub(crate) use caller::Caller;
@@ -19,6 +19,7 @@ use crate::id::{AccountId, KeyId};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
 use crate::quota::{LeaseBook, nanos};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
 use fingerprint::FingerprintMap;
 
@@ -273,5 +274,7 @@ impl fmt::Debug for Directory {
     }
 }
 
+#[cfg(test)]
+mod races;
 #[cfg(test)]
 mod tests;
