@@ -9,4 +9,5 @@
 mod conformance;
 mod kit;
 mod memory;
+mod periods;
 mod suite_bites;
