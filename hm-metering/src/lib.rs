@@ -18,6 +18,7 @@ pub mod operation;
 pub mod page;
 pub mod period;
 pub mod plan;
+pub mod plan_change;
 pub mod principal;
 pub mod quota;
 pub mod rate;

@@ -160,7 +160,9 @@ impl Meter {
         let id = EventId::from_uuid(engine.ids.next(now.wall));
         let request = || engine.request(id, operation, call, now);
         match engine.directory.look_up(fingerprint, now.monotonic) {
-            Known::Caller(caller) => match engine.decide(&caller, operation, now) {
+            Known::Caller(caller) if !caller.has_moved(now.wall) => match engine
+                .decide(&caller, operation, now)
+            {
                 Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), &caller, decision, now)),
                 Decided::Ask(question) => {
                     let key = PresentedKey::new(presented);
@@ -174,7 +176,7 @@ impl Meter {
                 }
             },
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
-            Known::Nothing => {
+            Known::Caller(_) | Known::Nothing => {
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), request());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))

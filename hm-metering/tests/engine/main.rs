@@ -12,6 +12,7 @@ mod frameworks;
 mod layers;
 mod leases;
 mod limits;
+mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;
