@@ -114,9 +114,8 @@ impl Clock {
         let mut would_read = i64::MIN;
         for span in &clock.spans {
             let reads = span.from + span.offset;
-            if reads > would_read && reads.div_euclid(HOUR) * HOUR >= would_read {
-                clock.hours.push(span.from);
-            } else if reads % HOUR == 0 {
+            let is_jumped_over = reads > would_read && reads.div_euclid(HOUR) * HOUR >= would_read;
+            if is_jumped_over || reads % HOUR == 0 {
                 clock.hours.push(span.from);
             }
             let mut hour = (reads.div_euclid(HOUR) + 1) * HOUR;
