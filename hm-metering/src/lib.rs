@@ -19,6 +19,7 @@ pub mod operation;
 pub mod page;
 pub mod period;
 pub mod plan;
+pub mod plan_change;
 pub mod principal;
 pub mod quota;
 pub mod rate;

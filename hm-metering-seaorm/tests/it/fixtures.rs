@@ -36,6 +36,8 @@ pub async fn account(store: &SeaOrmStore) -> AccountId {
         created_at: NOW.as_micros(),
         updated_at: NOW.as_micros(),
         closed_at: None,
+        next_tier: None,
+        next_tier_at: None,
     };
     row.into_active_model()
         .reset_all()

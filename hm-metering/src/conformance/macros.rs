@@ -51,6 +51,7 @@ macro_rules! __key_store_cases {
                 every_change_of_a_key_is_in_the_feed
                 a_cursor_can_be_used_again
                 changes_of_accounts_are_in_the_feed
+                scheduled_moves_are_in_the_feed
                 the_feed_comes_in_pages
                 revoking_again_is_not_in_the_feed
                 a_key_is_found_with_its_accounts_plan
@@ -59,6 +60,8 @@ macro_rules! __key_store_cases {
                 digests_of_any_bytes_are_told_apart
                 keys_that_are_not_valid_are_found
                 a_found_key_has_the_plan_of_now
+                a_found_key_has_the_scheduled_plan
+                a_move_at_once_takes_a_scheduled_one_back
                 the_keys_of_a_closed_account_say_so
                 a_new_key_is_answered_as_it_was_given
                 a_bare_key_is_kept_bare

@@ -24,6 +24,9 @@ use crate::usage::{Batch, BatchId, Event, Outcome, UsageQuery};
 
 pub(super) const FREE: PlanId = PlanId::from_static("free");
 pub(super) const PRO: PlanId = PlanId::from_static("pro");
+
+/// So many seconds after the sample time that it has not come by any clock that an application makes its changes by.
+pub(super) const FAR: i64 = 4_000_000_000;
 pub(super) const TOKENS: MeterName = MeterName::from_static("tokens");
 
 /// Texts that stores have stumbled over.

@@ -45,7 +45,8 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn insert(&self, key: &NewKey) -> StoreResult<KeyRecord>;
 
     /// The key kept under one of `digests`, revoked, expired and disabled ones included, with its account's plan as
-    /// it is now. None when there is no such key.
+    /// it is now, and the move to another plan that is scheduled last. A move at once takes a scheduled one back. None
+    /// when there is no such key.
     ///
     /// # Errors
     /// When the store can't tell. "No such key" is not an error.

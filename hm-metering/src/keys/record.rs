@@ -100,12 +100,27 @@ pub struct StoredKey {
     pub digest: KeyDigest,
     /// The slow hash that was kept beside it.
     pub slow_hash: Option<SlowHash>,
-    /// The account's plan, now.
+    /// The account's plan, until a move to another takes effect.
     pub plan: PlanId,
+    /// The plan that the account moves to, and when; none when no move is scheduled. It stays after its time has come,
+    /// until the account is moved again: [`StoredKey::plan_at`] says which plan holds.
+    pub next_plan: Option<(PlanId, Timestamp)>,
     /// When the account began.
     pub anchor: Timestamp,
     /// Whether the account is open. Keys of a closed one are not valid.
     pub account_open: bool,
+}
+
+impl StoredKey {
+    /// The account's plan at `now`, and until when it holds: none for as long as nobody moves the account.
+    #[must_use]
+    pub fn plan_at(&self, now: Timestamp) -> (&PlanId, Option<Timestamp>) {
+        match &self.next_plan {
+            Some((next, at)) if *at <= now => (next, None),
+            Some((_, at)) => (&self.plan, Some(*at)),
+            None => (&self.plan, None),
+        }
+    }
 }
 
 /// A change of a key. What is none stays as it is.

@@ -71,7 +71,7 @@ impl StoredKeyVerifier {
     }
 
     fn judge(key: StoredKey, now: Timestamp) -> Verdict {
-        let record = key.record;
+        let record = &key.record;
         let invalid = |reason| Verdict::Invalid {
             reason,
             key: Some(record.id),
@@ -88,8 +88,11 @@ impl StoredKeyVerifier {
         if record.not_before.is_some_and(|start| now < start) {
             return invalid(InvalidKey::NotYetValid);
         }
+        let (plan, plan_until) = key.plan_at(now);
+        let principal = Principal::new(record.account, plan.clone(), key.anchor);
+        let record = key.record;
         Verdict::Valid(Verified {
-            principal: Principal::new(record.account, key.plan, key.anchor)
+            principal: principal
                 .with_key(record.id, record.env)
                 .with_user(record.user)
                 .with_scopes(record.scopes)
@@ -97,6 +100,7 @@ impl StoredKeyVerifier {
                 .with_limits(record.limits),
             not_before: record.not_before,
             expires_at: record.expires_at,
+            plan_until,
             version: record.version,
         })
     }

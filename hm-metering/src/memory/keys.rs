@@ -29,6 +29,7 @@ pub(super) struct Keys {
 
 struct Account {
     plan: PlanId,
+    next_plan: Option<(PlanId, Timestamp)>,
     anchor: Timestamp,
     open: bool,
     keys: BTreeSet<(Timestamp, KeyId)>,
@@ -83,6 +84,7 @@ impl Keys {
         }
         let entry = Account {
             plan,
+            next_plan: None,
             anchor,
             open: true,
             keys: BTreeSet::new(),
@@ -92,7 +94,25 @@ impl Keys {
     }
 
     pub(super) fn set_plan(&mut self, account: AccountId, plan: PlanId) -> bool {
-        self.change_account(account, |entry| entry.plan = plan)
+        self.change_account(account, |entry| {
+            entry.plan = plan;
+            entry.next_plan = None;
+        })
+    }
+
+    pub(super) fn schedule_plan(
+        &mut self,
+        account: AccountId,
+        plan: PlanId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.change_account(account, |entry| {
+            if let Some((due, _)) = entry.next_plan.take_if(|(_, due_at)| *due_at <= now) {
+                entry.plan = due;
+            }
+            entry.next_plan = Some((plan, at));
+        })
     }
 
     pub(super) fn close_account(&mut self, account: AccountId) -> bool {
@@ -155,6 +175,7 @@ impl Keys {
             digest: *digest,
             slow_hash: slow_hash.clone(),
             plan: account.plan.clone(),
+            next_plan: account.next_plan.clone(),
             anchor: account.anchor,
             account_open: account.open,
         })

@@ -159,7 +159,8 @@ fn take(
             });
         }
     };
-    if need > limit {
+    // Units are leased below the limit of their day. Under a plan that has shrunk since, they are too many.
+    if need > limit || window.taken_by_all().plus(need) > limit {
         return Err(Missed::Exceeded(lease));
     }
     match window.take(need, ticks) {

@@ -183,7 +183,7 @@ impl Meter {
             ..request()
         };
         match engine.directory.look_up(fingerprint, now.monotonic) {
-            Known::Caller(caller) => {
+            Known::Caller(caller) if !caller.has_moved(now.wall) => {
                 match engine.decide(&caller, operation, || call.client(&engine.proxies), now) {
                     Decided::Ready(decision) => {
                         Admit::Ready(engine.conclude(request(), caller, decision, now))
@@ -201,7 +201,7 @@ impl Meter {
                 }
             }
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
-            Known::Nothing => {
+            Known::Caller(_) | Known::Nothing => {
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), waiting());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))

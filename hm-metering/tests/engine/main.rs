@@ -16,6 +16,7 @@ mod keys;
 mod layers;
 mod leases;
 mod limits;
+mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;

@@ -158,12 +158,24 @@ fn account_of_key() -> RelationDef {
         .into()
 }
 
+fn next_plan(account: &account::Model) -> Result<Option<(PlanId, Timestamp)>, Failure> {
+    match (&account.next_tier, account.next_tier_at) {
+        (Some(next), Some(at)) => {
+            let plan = PlanId::parse(next).map_err(Failure::unreadable)?;
+            Ok(Some((plan, Timestamp::from_micros(at))))
+        }
+        (None, None) => Ok(None),
+        _ => Err(Failure::CORRUPT),
+    }
+}
+
 fn stored((digest, key, account): (KeyDigest, api_key::Model, account::Model)) -> Result<StoredKey, Failure> {
     Ok(StoredKey {
         slow_hash: row::read_slow_hash(&key)?,
         record: row::into_record(key)?,
         digest,
         plan: PlanId::parse(&account.tier).map_err(Failure::unreadable)?,
+        next_plan: next_plan(&account)?,
         anchor: Timestamp::from_micros(account.created_at),
         account_open: account.closed_at.is_none(),
     })

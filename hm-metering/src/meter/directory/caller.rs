@@ -21,6 +21,7 @@ pub(crate) struct Caller {
     pub(crate) buckets: Arc<[Bucket]>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
+    plan_until: Option<Timestamp>,
     /// When the verdict was asked for, on the monotonic clock.
     pub(super) asked_at: Duration,
     /// Whether it was used since the last look, for eviction.
@@ -48,6 +49,7 @@ impl Caller {
             account,
             not_before: verified.not_before,
             expires_at: verified.expires_at,
+            plan_until: verified.plan_until,
             asked_at,
             used: AtomicBool::new(false),
             stale: AtomicBool::new(false),
@@ -67,6 +69,11 @@ impl Caller {
         } else {
             Err(Refusal::new(RefusalKind::AddressNotAllowed))
         }
+    }
+
+    /// Whether its account has moved to another plan by `now`, so that the verifier has to be asked again.
+    pub(crate) fn has_moved(&self, now: Timestamp) -> bool {
+        self.plan_until.is_some_and(|until| until <= now)
     }
 
     /// Why the key is not accepted at `now` although its verdict was good.

@@ -57,6 +57,7 @@ impl Stage {
             principal,
             not_before: None,
             expires_at: None,
+            plan_until: None,
             version: 1,
         };
         let rate = RateLimit {

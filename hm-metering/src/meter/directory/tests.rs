@@ -29,6 +29,7 @@ fn verified(number: u128) -> Verified {
         principal,
         not_before: None,
         expires_at: None,
+        plan_until: None,
         version: 1,
     }
 }

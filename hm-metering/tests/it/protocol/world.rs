@@ -233,7 +233,8 @@ impl World {
     }
 
     fn serve(&mut self, replica: usize, admission: Admission, costs: Costs) {
-        let quota = admission.report().quota();
+        let report = admission.report();
+        let quota = report.quota();
         let start = quota.expect("a quota is reported").start;
         for (meter, units) in costs.into_iter().enumerate().filter(|(_, units)| *units > 0) {
             self.counts.entry((meter, start)).or_default().open += units;

@@ -21,6 +21,8 @@ enum Fault {
     InsertTakesAnyAccount,
     FindsByFirstDigestOnly,
     KeepsTheFirstPlan,
+    ForgetsTheNextPlan,
+    KeepsTheNextPlan,
     FindsNoRevokedKeys,
     ShowsForeignKeys,
     RevokesForeignKeys,
@@ -41,6 +43,7 @@ enum Fault {
     ListIsOldestFirst,
     AnyCursorIsTaken,
     FeedLosesEvenVersions,
+    FeedLosesAccounts,
     FeedStopsAfterAPage,
     FeedIgnoresTheLimit,
     FeedGoesBack,
@@ -63,6 +66,7 @@ struct Broken {
     fault: Option<Fault>,
     owners: Mutex<HashMap<KeyId, AccountId>>,
     plans: Mutex<HashMap<AccountId, PlanId>>,
+    next_plans: Mutex<HashMap<AccountId, (PlanId, Timestamp)>>,
     last_reported: Mutex<HashMap<KeyId, Timestamp>>,
     digests: Mutex<HashMap<KeyId, KeyDigest>>,
 }
@@ -145,6 +149,18 @@ impl KeyStore for Broken {
         let mut found = self.store.find_by_digest(digests).await?;
         if self.has(Fault::FindsNoRevokedKeys) {
             found = found.filter(|found| found.record.revoked_at.is_none());
+        }
+        if let Some(found) = found.as_mut().filter(|_| self.has(Fault::ForgetsTheNextPlan)) {
+            found.next_plan = None;
+        }
+        if let Some(found) = found.as_mut().filter(|_| self.has(Fault::KeepsTheNextPlan)) {
+            let mut next_plans = self.next_plans.lock().unwrap();
+            match &found.next_plan {
+                Some(next) => {
+                    next_plans.insert(found.record.account, next.clone());
+                }
+                None => found.next_plan = next_plans.get(&found.record.account).cloned(),
+            }
         }
         if let Some(found) = found.as_mut().filter(|_| self.has(Fault::KeepsTheFirstPlan)) {
             let mut plans = self.plans.lock().unwrap();
@@ -321,6 +337,10 @@ impl KeyStore for Broken {
             page.changes
                 .retain(|change| !matches!(change, ChangeSubject::Key { version, .. } if version % 2 == 0));
         }
+        if self.has(Fault::FeedLosesAccounts) {
+            page.changes
+                .retain(|change| !matches!(change, ChangeSubject::Account(_)));
+        }
         if self.has(Fault::FeedStopsAfterAPage) && page.more {
             let rest = self.store.changes_since(Some(page.cursor), 1_000).await?;
             page.cursor = rest.cursor;
@@ -340,6 +360,7 @@ fn make(fault: Option<Fault>) -> Fixture<dyn KeyStore> {
         fault,
         owners: Mutex::default(),
         plans: Mutex::default(),
+        next_plans: Mutex::default(),
         last_reported: Mutex::default(),
         digests: Mutex::default(),
     };
@@ -356,6 +377,11 @@ async fn every_fault_of_a_key_store_is_noticed() {
             "a_key_is_found_under_any_of_several_digests",
         ),
         (Fault::KeepsTheFirstPlan, "a_found_key_has_the_plan_of_now"),
+        (Fault::ForgetsTheNextPlan, "a_found_key_has_the_scheduled_plan"),
+        (
+            Fault::KeepsTheNextPlan,
+            "a_move_at_once_takes_a_scheduled_one_back",
+        ),
         (Fault::FindsNoRevokedKeys, "keys_that_are_not_valid_are_found"),
         (Fault::ShowsForeignKeys, "another_accounts_key_is_not_there"),
         (Fault::RevokesForeignKeys, "another_accounts_key_is_not_there"),
@@ -397,6 +423,7 @@ async fn every_fault_of_a_key_store_is_noticed() {
             Fault::FeedLosesEvenVersions,
             "every_change_of_a_key_is_in_the_feed",
         ),
+        (Fault::FeedLosesAccounts, "scheduled_moves_are_in_the_feed"),
         (Fault::FeedStopsAfterAPage, "the_feed_comes_in_pages"),
         (Fault::FeedIgnoresTheLimit, "the_feed_comes_in_pages"),
         (Fault::FeedGoesBack, "the_feed_comes_in_pages"),
