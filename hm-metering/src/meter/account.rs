@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::report::{AccountShapes, Shapes};
 use crate::id::AccountId;
 use crate::plan::{Plan, Quota, RateLimit};
 use crate::quota::{Counter, LeaseBook, nanos};
@@ -75,6 +76,8 @@ pub(crate) struct Account {
     pub(crate) anchor: Timestamp,
     pub(crate) buckets: Arc<[Bucket]>,
     pub(crate) quotas: Box<[(Quota, Arc<Counter>)]>,
+    /// What answers say of the limits.
+    pub(crate) shapes: AccountShapes,
     /// When the plan was last asked for, in nanoseconds of the monotonic clock.
     asked_at: AtomicU64,
     /// Set when the account changed: entries that point here are asked for again.
@@ -88,6 +91,7 @@ impl Account {
         plan: Arc<Plan>,
         anchor: Timestamp,
         book: Option<&LeaseBook>,
+        shapes: &Arc<Shapes>,
         before: Option<&Self>,
     ) -> Self {
         let counters = |book: &LeaseBook| {
@@ -105,6 +109,7 @@ impl Account {
                 |before| Arc::clone(&before.buckets),
             ),
             quotas: book.map(counters).unwrap_or_default(),
+            shapes: AccountShapes::new(shapes, plan.quotas.len()),
             plan,
             asked_at: AtomicU64::new(0),
             stale: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
 use super::fill::Filler;
 use super::flusher::{Flusher, Pace};
+use super::report::{HeaderStyle, Shapes};
 use super::{Engine, Meter, Tasks};
 use crate::id::{IdSource, ReplicaId};
 use crate::keys::KeyVerifier;
@@ -53,6 +54,7 @@ pub struct MeterBuilder {
     usage: Option<Arc<dyn UsageSink>>,
     clock: Arc<dyn Clock>,
     replica: Option<ReplicaId>,
+    headers: HeaderStyle,
     staleness: Duration,
     feed_interval: Duration,
     invalid_for: Duration,
@@ -73,6 +75,7 @@ impl MeterBuilder {
             usage: None,
             clock: Arc::new(SystemClock::new()),
             replica: None,
+            headers: HeaderStyle::default(),
             staleness: Duration::from_secs(5),
             feed_interval: Duration::from_millis(500),
             invalid_for: Duration::from_secs(1),
@@ -112,6 +115,12 @@ impl MeterBuilder {
     /// Which installation this is. Made at random unless said. No two running meters may have the same.
     pub const fn replica(mut self, replica: ReplicaId) -> Self {
         self.replica = Some(replica);
+        self
+    }
+
+    /// Which limit headers answers carry; `X-RateLimit-*` with dates and the latest draft unless said.
+    pub const fn headers(mut self, style: HeaderStyle) -> Self {
+        self.headers = style;
         self
     }
 
@@ -197,11 +206,12 @@ impl MeterBuilder {
                 self.store_timeout,
             )
         });
-        let directory = Arc::new(Directory::new(Bounds {
+        let bounds = Bounds {
             callers: self.callers,
             invalid: self.callers,
             staleness: self.staleness,
-        }));
+        };
+        let directory = Arc::new(Directory::new(bounds, Shapes::new(self.headers)));
         let (finished_sender, finished) = mpsc::channel(self.queue);
         let (request_sender, requests) = mpsc::channel(64);
         let events_lost = Arc::new(AtomicU64::new(0));

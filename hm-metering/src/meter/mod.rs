@@ -39,7 +39,7 @@ pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
-pub use report::{LimitReport, QuotaReport, RateReport};
+pub use report::{Draft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
 
 use admission::{Open, micros};
 use call::Facts;

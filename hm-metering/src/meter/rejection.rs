@@ -7,7 +7,7 @@ use http::header::{
 };
 use serde::Serialize;
 
-use super::report::{LimitReport, seconds_up, write_retry_after};
+use super::report::{LimitReport, retry_seconds, write_retry_after};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Timestamp;
 
@@ -38,8 +38,8 @@ struct Problem<'a> {
     retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reset_date: Option<Timestamp>,
-    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<[&'a str; 1]>,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'a str>,
 }
 
 impl Rejection {
@@ -83,8 +83,10 @@ impl Rejection {
 
     /// Writes the answer's headers, those of the body included.
     pub fn write_headers(&self, body: &Bytes, headers: &mut HeaderMap) {
-        if let Some(report) = &self.report {
-            report.write(headers);
+        match (&self.report, self.refusal.retry_after()) {
+            (Some(report), Some(wait)) => report.write_beside(wait, headers),
+            (Some(report), None) => report.write(headers),
+            (None, _) => {}
         }
         if let Some(wait) = self.refusal.retry_after() {
             write_retry_after(wait, headers);
@@ -111,6 +113,7 @@ impl Rejection {
             RefusalKind::UnreadableKey
             | RefusalKind::RateLimited
             | RefusalKind::QuotaExceeded
+            | RefusalKind::CostExceedsLimit
             | RefusalKind::Unavailable => None,
         }
     }
@@ -122,7 +125,9 @@ impl Rejection {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => ("about:blank", "Unauthorized"),
             RefusalKind::UnreadableKey => ("about:blank", "Bad Request"),
             RefusalKind::MissingScope => ("about:blank", "Forbidden"),
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded => (QUOTA_EXCEEDED, "Quota Exceeded"),
+            RefusalKind::RateLimited | RefusalKind::QuotaExceeded | RefusalKind::CostExceedsLimit => {
+                (QUOTA_EXCEEDED, "Quota Exceeded")
+            }
             RefusalKind::Unavailable => (REDUCED_CAPACITY, "Temporary Reduced Capacity"),
         };
         let limit = self.refusal.limit();
@@ -133,9 +138,14 @@ impl Rejection {
             detail: self.refusal.to_string(),
             code: self.refusal.code(),
             request_id: &self.request_id,
-            retry_after: self.refusal.retry_after().map(|wait| seconds_up(wait).max(1)),
+            retry_after: self.refusal.retry_after().map(retry_seconds),
             reset_date: limit.and_then(|limit| limit.reset),
-            violated_policies: limit.map(|limit| [limit.name.as_str()]),
+            violated_policies: self
+                .refusal
+                .limits()
+                .iter()
+                .map(|limit| limit.name.as_str())
+                .collect(),
         };
         // A structure of texts and numbers always becomes JSON.
         serde_json::to_vec(&problem).unwrap_or_default().into()

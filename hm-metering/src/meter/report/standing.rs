@@ -1,13 +1,13 @@
 //! The limits of an account as they stand, for answers and refusals.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LimitReport, QuotaReport, RateReport};
-use crate::meter::account::Account;
+use super::{LimitReport, LimitShape, RateReport};
+use crate::meter::account::{Account, Bucket};
 use crate::meter::decide::{Decision, Now, open};
 use crate::name::MeterName;
+use crate::period::Period;
 use crate::plan::Quota;
 use crate::quota::{Lease, nanos};
 use crate::rate::gcra::Check;
@@ -17,34 +17,66 @@ use crate::units::Units;
 /// For how long units that other processes hold and do not use stay with them, about.
 const HELD_FOR: Duration = Duration::from_secs(10);
 
+/// Refuses for the rate limit at `position`, and names the others that refuse as well.
 pub(crate) fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -> Decision {
+    let ticks = nanos(now.monotonic);
+    let mut report = report(account, 0, now);
     let bucket = &account.buckets[position];
+    let remaining = bucket.remaining(ticks);
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
         Check::Fits(_) | Check::Never => None,
     };
-    let remaining = bucket.remaining(nanos(now.monotonic));
-    let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(ViolatedLimit {
-        name: bucket.limit.name.clone(),
-        limit: Units::from(bucket.limit.limit),
+    let mut refusal = if check == Check::Never {
+        // More than a burst never fits.
+        let burst = Units::from(bucket.limit.burst);
+        Refusal::new(RefusalKind::CostExceedsLimit).with_limit(violated(
+            &report.shape,
+            position,
+            burst,
+            remaining,
+        ))
+    } else {
+        let limit = |position, bucket: &Bucket, remaining| {
+            violated(
+                &report.shape,
+                position,
+                Units::from(bucket.limit.limit),
+                remaining,
+            )
+        };
+        let mut refusal =
+            Refusal::new(RefusalKind::RateLimited).with_limit(limit(position, bucket, remaining));
+        for (other, bucket) in account.buckets.iter().enumerate() {
+            if other != position && matches!(bucket.peek(ticks, 1), Check::Later(_)) {
+                refusal = refusal.with_limit(limit(other, bucket, bucket.remaining(ticks)));
+            }
+        }
+        refusal
+    };
+    if let Some(wait) = wait {
+        refusal = refusal.with_retry_after(wait);
+    }
+    report.rate = Some(RateReport {
+        position,
+        remaining,
+        wait,
+    });
+    Decision::Refused(refusal, report)
+}
+
+fn violated(shape: &LimitShape, position: usize, limit: Units, remaining: u32) -> ViolatedLimit {
+    ViolatedLimit {
+        name: shape.rate_name(position).to_owned(),
+        limit,
         remaining: Units::from(remaining),
         elsewhere: Units::ZERO,
         needed: Units::ONE,
         reset: None,
-    });
-    if let Some(wait) = wait {
-        refusal = refusal.with_retry_after(wait);
     }
-    let rate = RateReport {
-        position,
-        remaining,
-        wait: wait.or(Some(Duration::ZERO)),
-    };
-    let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    report.rate = Some(rate);
-    Decision::Refused(refusal, report)
 }
 
+/// Refuses for `quota`, one of the plan's, of which the request needs `need`.
 pub(crate) fn refuse_for_quota(
     account: &Account,
     quota: &Quota,
@@ -52,38 +84,52 @@ pub(crate) fn refuse_for_quota(
     need: Units,
     now: Now,
 ) -> Decision {
+    let position = account
+        .quotas
+        .iter()
+        .position(|(has, _)| has.meter == quota.meter);
     let window = lease.window();
     let period = window.key().period;
     let limit = quota.limit.unwrap_or(Units::MAX);
+    let mut report = report_of(
+        account,
+        position.map(|position| (position, period)),
+        window.used(),
+        now,
+    );
     let left = limit.minus(window.used());
     let remaining = window.remaining().min(left);
-    let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
-        name: limit_name(quota).into_owned(),
+    // More than the whole quota never fits, so waiting does not help.
+    let kind = if need > limit {
+        RefusalKind::CostExceedsLimit
+    } else {
+        RefusalKind::QuotaExceeded
+    };
+    let mut refusal = Refusal::new(kind).with_limit(ViolatedLimit {
+        name: report.shape.quota_name().to_owned(),
         limit,
         remaining,
         elsewhere: left.minus(remaining),
         needed: need,
         reset: Some(period.end),
     });
-    // More than the whole quota never fits, so waiting does not help. What others hold may come back soon.
-    if need <= limit {
-        let until_reset = period.end.since(now.wall);
-        let is_elsewhere = left >= need.max(Units::ONE);
-        refusal = refusal.with_retry_after(if is_elsewhere {
-            until_reset.min(HELD_FOR)
-        } else {
-            until_reset
-        });
+    if kind == RefusalKind::QuotaExceeded {
+        let mut wait = period.end.since(now.wall);
+        if left >= need.max(Units::ONE) {
+            // What others hold may come back soon.
+            wait = wait.min(HELD_FOR);
+            report.quota_wait = Some(wait);
+        }
+        refusal = refusal.with_retry_after(wait);
     }
-    Decision::Refused(refusal, report(account, Some(quota), now))
+    Decision::Refused(refusal, report)
 }
 
 /// The limits as they stand, with what the request in hand is charged of a meter counted in.
 pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Units, now: Now) -> LimitReport {
-    let first = account.quotas.first().map(|(quota, _)| quota);
-    let mut report = report(account, first, now);
-    if let (Some(quota), Some(state)) = (first, &mut report.quota) {
-        state.used = state.used.plus(charged(&quota.meter));
+    let mut report = report(account, 0, now);
+    if let Some((quota, _)) = account.quotas.first() {
+        report.used = report.used.plus(charged(&quota.meter));
     }
     report
 }
@@ -96,46 +142,37 @@ pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<Limit
             return Err(lease);
         }
     }
-    Ok(report(
-        account,
-        account.quotas.first().map(|(quota, _)| quota),
-        now,
-    ))
+    Ok(report(account, 0, now))
 }
 
-/// A quota's name in headers and refusals. That of the meter that everybody means is left out.
-fn limit_name(quota: &Quota) -> Cow<'static, str> {
-    let period = quota.period.name();
-    if quota.meter == MeterName::REQUESTS {
-        Cow::Borrowed(period)
-    } else {
-        Cow::Owned(format!("{}-{period}", quota.meter))
+/// The limits as they stand, with the state of the quota at `position`, if there is one and its counter is open.
+fn report(account: &Account, position: usize, now: Now) -> LimitReport {
+    let lease = account
+        .quotas
+        .get(position)
+        .and_then(|(_, counter)| counter.at(now.wall));
+    match lease {
+        Some(lease) => {
+            let window = lease.window();
+            report_of(account, Some((position, window.key().period)), window.used(), now)
+        }
+        None => report_of(account, None, Units::ZERO, now),
     }
 }
 
-/// The limits as they stand, with the state of `shown`, one of the plan's quotas, if its counter is open.
-fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
-    let quota = shown.and_then(|shown| {
-        let (_, counter) = account
-            .quotas
-            .iter()
-            .find(|(quota, _)| quota.meter == shown.meter)?;
-        let lease = counter.at(now.wall)?;
-        let period = lease.window().key().period;
-        Some(QuotaReport {
-            name: limit_name(shown),
-            limit: shown.limit,
-            used: lease.window().used(),
-            start: period.start,
-            reset: period.end,
-        })
-    });
-    let limited = quota.as_ref().is_some_and(|quota| quota.limit.is_some());
+fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now: Now) -> LimitReport {
+    let shape = account.shapes.get(account.id, &account.plan, quota);
+    let is_limited = shape.quota.as_ref().is_some_and(|quota| quota.limit.is_some());
     LimitReport {
-        plan: Arc::clone(&account.plan),
         now: now.wall,
-        rate: if limited { None } else { nearest_rate(account, now) },
-        quota,
+        used,
+        rate: if is_limited {
+            None
+        } else {
+            nearest_rate(account, now)
+        },
+        quota_wait: None,
+        shape,
     }
 }
 
