@@ -41,8 +41,8 @@ pub use layer::MeteringLayer;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryRateLimiter, MemoryStore};
 pub use meter::{
-    Admission, Admit, Call, Charge, ConfigError, Draft, HeaderStyle, Meter, MeterBuilder, Rejection,
-    RequestId, ResetFormat,
+    Admission, Admit, Call, Charge, ConfigError, DecisionTrace, Draft, HeaderStyle, Meter, MeterBuilder,
+    Rejection, RequestId, ResetFormat,
 };
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;

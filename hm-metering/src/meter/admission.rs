@@ -15,6 +15,7 @@ use super::decide::{Hold, Holds, Now};
 use super::flusher::{Charged, Finished};
 use super::report::LimitReport;
 use super::report::standing::report_with;
+use super::trace::DecisionTrace;
 use crate::id::EventId;
 use crate::name::MeterName;
 use crate::operation::Operation;
@@ -80,6 +81,19 @@ impl Admission {
     #[must_use]
     pub fn report(&self) -> &LimitReport {
         &self.open().report
+    }
+
+    /// How it came to be let through, for operators. It is made by this call and costs nothing otherwise.
+    #[must_use]
+    pub fn trace(&self) -> DecisionTrace {
+        let open = self.open();
+        DecisionTrace::new(
+            None,
+            Some(open.report.clone()),
+            Some(open.principal.clone()),
+            Some(Arc::clone(&open.operation)),
+            open.facts.request_id.clone(),
+        )
     }
 
     /// The request's id.

@@ -5,6 +5,8 @@ use std::fmt;
 use http::Method;
 use http::header::{HeaderMap, HeaderName};
 
+use super::rejection::Form;
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ENDPOINT_MAX: usize = 256;
 const METHOD_MAX: usize = 32;
@@ -48,11 +50,21 @@ impl<'a> Call<'a> {
         self.request_id.or_else(header).filter(|id| is_sound_id(id))
     }
 
+    /// What a refusal has to look like. Only a POST can be a gRPC call.
+    fn form(&self) -> Form {
+        if *self.method == Method::POST {
+            Form::of(self.headers)
+        } else {
+            Form::Problem
+        }
+    }
+
     pub(crate) fn facts(&self, made_id: impl FnOnce() -> String) -> Facts {
         Facts {
             method: cut(self.method.as_str(), METHOD_MAX).to_owned(),
             endpoint: cut(self.endpoint, ENDPOINT_MAX).to_owned(),
             request_id: self.request_id().map_or_else(made_id, str::to_owned),
+            form: self.form(),
         }
     }
 }
@@ -74,6 +86,7 @@ pub(crate) struct Facts {
     pub(crate) method: String,
     pub(crate) endpoint: String,
     pub(crate) request_id: String,
+    pub(crate) form: Form,
 }
 
 /// The id of a request, in its extensions, for handlers and for the layers above and below.

@@ -20,6 +20,7 @@ mod fill;
 mod flusher;
 mod rejection;
 mod report;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use smallvec::SmallVec;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -40,6 +42,9 @@ pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
 pub use report::{Draft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
+pub use trace::{DecisionTrace, KeyState, LimitTrace};
+
+pub(crate) use rejection::{Asked, Form};
 
 use admission::{Open, micros};
 use call::Facts;
@@ -150,11 +155,18 @@ impl Meter {
         let now = engine.now();
         let presented = match find_credential(call.headers, &*engine.verifier) {
             Credential::One(presented) => presented,
-            Credential::None => return engine.turn_away(RefusalKind::MissingKey, call, now),
-            Credential::Unreadable => return engine.turn_away(RefusalKind::UnreadableKey, call, now),
+            Credential::None => return engine.turn_away(RefusalKind::MissingKey, operation, call, now),
+            Credential::Unreadable => {
+                return engine.turn_away(RefusalKind::UnreadableKey, operation, call, now);
+            }
         };
         if !engine.verifier.is_well_formed(presented) {
-            return engine.turn_away(RefusalKind::InvalidKey(InvalidKey::Malformed), call, now);
+            return engine.turn_away(
+                RefusalKind::InvalidKey(InvalidKey::Malformed),
+                operation,
+                call,
+                now,
+            );
         }
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
@@ -173,7 +185,7 @@ impl Meter {
                     )))
                 }
             },
-            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
+            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), operation, call, now),
             Known::Nothing => {
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), request());
@@ -186,8 +198,9 @@ impl Meter {
     /// second time; only its scopes are looked at.
     pub(crate) fn check_again(
         &self,
-        operation: &Operation,
+        operation: &Arc<Operation>,
         caller: Option<&Principal>,
+        headers: &HeaderMap,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
         let lacks = |scope: &&String| !caller.is_some_and(|caller| caller.has_scope(scope));
@@ -195,7 +208,13 @@ impl Meter {
             None => Ok(()),
             Some(scope) => {
                 let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-                Err(Box::new(Rejection::new(refusal, None, request_id.to_owned())))
+                let asked = Asked {
+                    request_id: request_id.to_owned(),
+                    form: Form::of(headers),
+                    operation: Some(Arc::clone(operation)),
+                    principal: caller.cloned(),
+                };
+                Err(Box::new(Rejection::new(refusal, None, asked)))
             }
         }
     }
@@ -278,6 +297,24 @@ struct Undecided {
     arrived: Now,
 }
 
+impl Undecided {
+    /// Refuses the request of `caller`, as far as it is known.
+    fn rejected(
+        self,
+        caller: Option<&Caller>,
+        refusal: Refusal,
+        report: Option<LimitReport>,
+    ) -> Box<Rejection> {
+        let asked = Asked {
+            request_id: self.facts.request_id,
+            form: self.facts.form,
+            operation: Some(self.operation),
+            principal: caller.map(|caller| caller.principal.clone()),
+        };
+        Box::new(Rejection::new(refusal, report, asked))
+    }
+}
+
 /// A counter that the store must be asked about.
 struct Question {
     lease: Arc<Lease>,
@@ -308,13 +345,15 @@ impl Engine {
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
-    fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
+    fn turn_away(&self, kind: RefusalKind, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Admit {
         let facts = call.facts(|| self.ids.next(now.wall).to_string());
-        Admit::Ready(Err(Box::new(Rejection::new(
-            Refusal::new(kind),
-            None,
-            facts.request_id,
-        ))))
+        let asked = Asked {
+            request_id: facts.request_id,
+            form: facts.form,
+            operation: Some(Arc::clone(operation)),
+            principal: None,
+        };
+        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, asked))))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
@@ -367,11 +406,7 @@ impl Engine {
                 };
                 tracing::warn!(reason = why, "a request is refused");
                 let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-                return Err(Box::new(Rejection::new(
-                    refusal,
-                    Some(report),
-                    request.facts.request_id,
-                )));
+                return Err(request.rejected(Some(caller), refusal, Some(report)));
             }
         };
         Ok(Admission::new(Open {
@@ -404,7 +439,7 @@ impl Engine {
         if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
             self.record_refusal(&request, caller, &refusal, now);
         }
-        Box::new(Rejection::new(refusal, report, request.facts.request_id))
+        request.rejected(Some(caller), refusal, report)
     }
 
     fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
@@ -454,7 +489,7 @@ impl Engine {
     ) -> Result<Admission, Box<Rejection>> {
         match self.fill(&request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
-            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.facts.request_id))),
+            Err(refusal) => Err(request.rejected(None, refusal, None)),
         }
     }
 
@@ -498,9 +533,7 @@ impl Engine {
             if caller.is_stale() {
                 caller = match self.fill(&request, &key).await {
                     Ok(caller) => caller,
-                    Err(refusal) => {
-                        return Err(Box::new(Rejection::new(refusal, None, request.facts.request_id)));
-                    }
+                    Err(refusal) => return Err(request.rejected(Some(&caller), refusal, None)),
                 };
             }
             let now = self.now();

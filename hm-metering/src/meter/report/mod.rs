@@ -13,8 +13,9 @@ use std::time::Duration;
 pub(crate) use shape::LimitShape;
 pub(crate) use shapes::{AccountShapes, Shapes};
 pub use style::{Draft, HeaderStyle, ResetFormat};
-pub(crate) use text::{retry_seconds, write_retry_after};
+pub(crate) use text::{millis_up, retry_seconds, write_retry_after};
 
+use super::trace::LimitTrace;
 use crate::name::MeterName;
 use crate::plan::Plan;
 use crate::time::Timestamp;
@@ -100,5 +101,33 @@ impl LimitReport {
     #[must_use]
     pub const fn rate(&self) -> Option<&RateReport> {
         self.rate.as_ref()
+    }
+
+    /// The limits that it shows, for a trace.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = LimitTrace<'_>> {
+        let quota = self.quota().map(|quota| LimitTrace {
+            name: quota.name,
+            violated: false,
+            limit: quota.limit,
+            used: Some(quota.used),
+            remaining: quota.remaining(),
+            elsewhere: None,
+            needed: None,
+            reset: Some(quota.reset),
+        });
+        let rate = self.rate.and_then(|rate| {
+            let limit = self.shape.plan.rates.get(rate.position)?;
+            Some(LimitTrace {
+                name: self.shape.rate_name(rate.position),
+                violated: false,
+                limit: Some(Units::from(limit.limit)),
+                used: None,
+                remaining: Some(Units::from(rate.remaining)),
+                elsewhere: None,
+                needed: None,
+                reset: None,
+            })
+        });
+        quota.into_iter().chain(rate)
     }
 }

@@ -37,6 +37,11 @@ pub(crate) fn seconds_up(wait: Duration) -> u64 {
     seconds.min(Units::MAX.get())
 }
 
+/// Whole milliseconds, rounded up.
+pub(crate) fn millis_up(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 /// What `Retry-After` says (RFC 9110 section 10.2.3): seconds, at least one, since zero invites a retry at once.
 pub(crate) fn retry_seconds(wait: Duration) -> u64 {
     seconds_up(wait).max(1)
