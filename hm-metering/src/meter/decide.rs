@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::account::Account;
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, refuse_for_rate, report_with};
+use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::plan::Quota;
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
@@ -28,6 +29,10 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    pub(crate) fn meter(&self) -> &MeterName {
+        &self.lease.window().key().meter
+    }
+
     /// Gives back `units` of what was taken.
     pub(crate) fn put_back(&self, units: Units) {
         if self.leased {

@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lease::{Busy, Operation, Waiting};
 use super::{
-    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, keep,
-    low_water, nanos, next_size, want,
+    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement,
+    Window, keep, low_water, nanos, next_size, want,
 };
 use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::AccountId;
@@ -74,6 +74,40 @@ impl LeaseBook {
                 .entry((account, meter.clone()))
                 .or_insert_with(|| Arc::new(Counter::new())),
         )
+    }
+
+    /// Notes a settlement that is about to be sent.
+    pub(crate) fn note_submitted(&self, settlement: &Settlement) {
+        self.with_window(&settlement.key, |window| window.note_submitted(settlement.units));
+    }
+
+    /// The reverse, for one that is not in the store and never will be under that batch.
+    pub(crate) fn unnote_submitted(&self, settlement: &Settlement) {
+        self.with_window(&settlement.key, |window| {
+            window.unnote_submitted(settlement.units)
+        });
+    }
+
+    /// Notes that a settlement is in the store.
+    pub(crate) fn note_recorded(&self, settlement: &Settlement) {
+        let is_debt = settlement.lease.is_none() && settlement.limit.is_some();
+        self.with_window(&settlement.key, |window| {
+            window.note_recorded(settlement.units, is_debt)
+        });
+    }
+
+    fn with_window(&self, key: &QuotaKey, change: impl FnOnce(&Window)) {
+        let counter = self
+            .counters()
+            .get(&(key.account, key.meter.clone()))
+            .map(Arc::clone);
+        let leases = counter.map(|counter| counter.leases()).unwrap_or_default();
+        if let Some(lease) = leases
+            .iter()
+            .find(|lease| lease.window.key().period.start == key.period.start)
+        {
+            change(&lease.window);
+        }
     }
 
     fn counters(&self) -> MutexGuard<'_, Counters> {
@@ -178,7 +212,11 @@ impl LeaseBook {
         lease.window.learn(grant.balance);
         let now = self.clock.monotonic();
         let granted = grant.granted;
-        let is_enough = lease.window.remaining().plus(granted) >= need.max(Units::ONE);
+        // A tenth earlier than the store was told, for clocks that run at different speeds.
+        let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
+        let before = lease.window.remaining();
+        let kept = lease.window.grant(granted, until, low_water(granted.get()));
+        let is_enough = before.plus(granted).minus(kept) >= need.max(Units::ONE);
         lease.with_state(|state| {
             state.token = Some(grant.token);
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
@@ -190,9 +228,6 @@ impl LeaseBook {
                 state.active_at = now;
             }
         });
-        // A tenth earlier than the store was told, for clocks that run at different speeds.
-        let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
-        lease.window.grant(granted, until, low_water(granted.get()));
         if granted.is_zero() {
             lease.window.set_exhausted(ask.limit, nanos(now + ASK_AGAIN));
             if lease.window.remaining() < need.max(Units::ONE) {
@@ -279,7 +314,8 @@ impl LeaseBook {
         });
     }
 
-    /// Gives back what is left beyond `keep`. Answers whether the store has got it.
+    /// Gives back what is left beyond `keep`, and what was kept back for debts that are settled. Answers whether the store has
+    /// got it.
     async fn give_back(&self, lease: &Lease, keep: Units) -> bool {
         if !self.resolve_pending(lease).await {
             return false;
@@ -287,13 +323,16 @@ impl LeaseBook {
         let Some(token) = lease.token() else {
             return true;
         };
-        let units = lease.window.drain(keep);
+        let drained = lease.window.drain(keep);
+        let units = drained.plus(lease.window.drain_withheld());
         if units.is_zero() {
             return true;
         }
-        // What is kept is enough; it must not look like the rest of something larger.
-        lease.window.set_low_water(low_water(keep.get()));
-        lease.with_state(|state| state.size = state.size.min(keep.get().max(START)));
+        if !drained.is_zero() {
+            // What is kept is enough; it must not look like the rest of something larger.
+            lease.window.set_low_water(low_water(keep.get()));
+            lease.with_state(|state| state.size = state.size.min(keep.get().max(START)));
+        }
         let release = Release {
             holder: self.holder,
             operation: self.next_operation(),
@@ -382,6 +421,7 @@ impl LeaseBook {
         };
         match keep {
             Some(keep) if pending || lease.window.remaining() > keep => self.start_release(lease, keep),
+            _ if !lease.window.free_withheld().is_zero() => self.start_release(lease, Units::MAX),
             _ => {}
         }
         if !over && idle >= FRESH {

@@ -66,12 +66,12 @@ impl Counter {
             .clone()
     }
 
-    /// Forgets windows that `is_done` with, that have nothing to give back, and that no request holds.
+    /// Forgets windows that `is_done` with, that have nothing to give back, whose charges are recorded, and that no request
+    /// holds.
     pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.retain(|lease| {
-            let empty =
-                lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
+            let empty = lease.window.is_settled() && lease.with_state(|state| state.pending.is_none());
             !(empty && is_done(lease) && self.retire(lease))
         });
     }

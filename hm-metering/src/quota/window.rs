@@ -26,6 +26,12 @@ pub(crate) struct Window {
     others: AtomicU64,
     /// What this process has sent off to be settled.
     submitted: AtomicU64,
+    /// The part of `charged` that is settled, or lost.
+    recorded: AtomicU64,
+    /// Charged beyond the lease, and not settled yet: the store does not know that they are used.
+    debt: AtomicU64,
+    /// Leased and kept back, so that the debt and what is taken do not go over the limit together.
+    withheld: AtomicU64,
     /// Until when leased units may be taken.
     until: AtomicU64,
     /// At or below this many remaining units it is time for more.
@@ -59,6 +65,9 @@ impl Window {
             charged: zero(),
             others: zero(),
             submitted: zero(),
+            recorded: zero(),
+            debt: zero(),
+            withheld: zero(),
             until: zero(),
             low_water: zero(),
             exhausted_until: zero(),
@@ -122,11 +131,31 @@ impl Window {
         Units::new(taken.map_or(0, |had| had - keep.get()))
     }
 
-    /// Adds leased units, which may be taken until `until`.
-    pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) {
+    /// Adds leased units, which may be taken until `until`. Answers how many of them are kept back for the debt.
+    pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) -> Units {
+        let uncovered = self
+            .debt
+            .load(Ordering::Acquire)
+            .saturating_sub(self.withheld.load(Ordering::Acquire));
+        let kept = units.get().min(uncovered);
+        self.withheld.fetch_add(kept, Ordering::AcqRel);
         self.set_low_water(low_water);
         self.until.fetch_max(until, Ordering::AcqRel);
-        self.remaining.fetch_add(units.get(), Ordering::AcqRel);
+        self.remaining.fetch_add(units.get() - kept, Ordering::AcqRel);
+        Units::new(kept)
+    }
+
+    /// Takes what was kept back for debts that are settled, to give it back to the store. Only one may ask at a time.
+    pub(crate) fn drain_withheld(&self) -> Units {
+        let free = self.free_withheld();
+        self.withheld.fetch_sub(free.get(), Ordering::AcqRel);
+        free
+    }
+
+    /// What was kept back for debts that are settled.
+    pub(crate) fn free_withheld(&self) -> Units {
+        let debt = self.debt.load(Ordering::Acquire);
+        Units::new(self.withheld.load(Ordering::Acquire).saturating_sub(debt))
     }
 
     /// At or below this many remaining units it is time for more.
@@ -147,6 +176,26 @@ impl Window {
     /// The reverse of [`Window::note_submitted`], for units that the store has not settled and never will under that batch.
     pub(crate) fn unnote_submitted(&self, units: Units) {
         self.submitted.fetch_sub(units.get(), Ordering::AcqRel);
+    }
+
+    /// Notes that a part of what is charged is beyond the lease and the store does not know it.
+    pub(crate) fn note_debt(&self, units: Units) {
+        self.debt.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Notes charged units that are settled, or never will be. `is_debt` if they were noted as such.
+    pub(crate) fn note_recorded(&self, units: Units, is_debt: bool) {
+        if is_debt {
+            self.debt.fetch_sub(units.get(), Ordering::AcqRel);
+        }
+        self.recorded.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Whether nothing here has to reach the store any more: no leased units, and nothing charged that is on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.remaining().is_zero()
+            && self.withheld.load(Ordering::Acquire) == 0
+            && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
     }
 
     /// Learns from the store's balance how much others used.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hm_metering::usage::Outcome;
-use hm_metering::{Draft, HeaderStyle, MeterName, ResetFormat, Units, UsageStore};
+use hm_metering::{HeaderDraft, HeaderStyle, MeterName, ResetFormat, Units, UsageStore};
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -119,7 +119,7 @@ async fn every_rate_that_refuses_is_named() {
 async fn a_meter_writes_the_headers_it_is_told_to() {
     let style = HeaderStyle::NONE
         .with_classic(ResetFormat::DeltaSeconds)
-        .with_draft(Draft::V7);
+        .with_draft(HeaderDraft::V7);
     let stage = Stage::with(FIVE, Vec::new(), |builder| builder.headers(style)).await;
     let service = stage.meter.layer("facts").layer(handler(facts));
     let response = service.oneshot(stage.request()).await.unwrap();

@@ -52,6 +52,10 @@ pub(crate) struct Asked {
 }
 
 impl Form {
+    pub(crate) const fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc(_))
+    }
+
     /// What the caller of a request with these headers understands.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let Some(sent) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use shape::LimitShape;
 pub(crate) use shapes::{AccountShapes, Shapes};
-pub use style::{Draft, HeaderStyle, ResetFormat};
+pub use style::{HeaderDraft, HeaderStyle, ResetFormat};
 pub(crate) use text::{millis_up, retry_seconds, write_retry_after};
 
 use super::trace::LimitTrace;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Datelike;
 use http::header::HeaderValue;
 
-use super::style::{Draft, HeaderStyle, ResetFormat};
+use super::style::{HeaderDraft, HeaderStyle, ResetFormat};
 use super::text::{plain_name, quoted, seconds_up};
 use crate::name::MeterName;
 use crate::period::Period;
@@ -98,9 +98,9 @@ impl Shown {
     fn new(style: HeaderStyle, name: &str, limit: Option<Units>) -> Self {
         let name = plain_name(name);
         let state = match (style.draft(), limit) {
-            (Some(Draft::V8), _) => format!("{};r=", quoted(&name)),
-            (Some(Draft::V7), Some(limit)) => format!("limit={limit}, remaining="),
-            (Some(Draft::V6 | Draft::V7) | None, _) => String::new(),
+            (Some(HeaderDraft::V8), _) => format!("{};r=", quoted(&name)),
+            (Some(HeaderDraft::V7), Some(limit)) => format!("limit={limit}, remaining="),
+            (Some(HeaderDraft::V6 | HeaderDraft::V7) | None, _) => String::new(),
         };
         Self {
             name: name.into(),
@@ -141,7 +141,12 @@ fn fixed_reset(format: ResetFormat, period: Period) -> Option<HeaderValue> {
 
 /// Every limit of the plan that is one, the quota first. Windows are rounded up to whole seconds, so that they never
 /// look shorter than they are; none is shorter than one.
-fn policy(draft: Draft, plan: &Plan, quota: Option<&QuotaShape>, rates: &[Shown]) -> Option<HeaderValue> {
+fn policy(
+    draft: HeaderDraft,
+    plan: &Plan,
+    quota: Option<&QuotaShape>,
+    rates: &[Shown],
+) -> Option<HeaderValue> {
     let quota = quota.and_then(|quota| Some((&*quota.shown.name, quota.limit?, quota.period.length())));
     let rates = plan
         .rates
@@ -154,8 +159,8 @@ fn policy(draft: Draft, plan: &Plan, quota: Option<&QuotaShape>, rates: &[Shown]
         let window = seconds_up(window).max(1);
         // Writing into a text does not fail.
         let _ = match draft {
-            Draft::V6 | Draft::V7 => write!(text, "{comma}{limit};w={window}"),
-            Draft::V8 => write!(text, "{comma}{};q={limit};w={window}", quoted(name)),
+            HeaderDraft::V6 | HeaderDraft::V7 => write!(text, "{comma}{limit};w={window}"),
+            HeaderDraft::V8 => write!(text, "{comma}{};q={limit};w={window}", quoted(name)),
         };
     }
     if text.is_empty() {

@@ -4,22 +4,22 @@
 ///
 /// Two families can be sent side by side. `X-RateLimit-Limit`, `-Used`, `-Remaining` and `-Reset` are what most APIs
 /// send; nobody ever specified them, and what `-Reset` means differs from API to API: see [`ResetFormat`]. `RateLimit`
-/// and `RateLimit-Policy` are an IETF draft whose syntax changed twice: see [`Draft`].
+/// and `RateLimit-Policy` are an IETF draft whose syntax changed twice: see [`HeaderDraft`].
 ///
 /// The default is `X-RateLimit-*` with dates, and the latest draft.
 ///
 /// ```
-/// use hm_metering::{Draft, HeaderStyle, ResetFormat};
+/// use hm_metering::{HeaderDraft, HeaderStyle, ResetFormat};
 ///
 /// // What GitHub's callers expect, and no draft.
 /// let style = HeaderStyle::NONE.with_classic(ResetFormat::EpochSeconds);
 /// // Old clients of the draft's sixth revision.
-/// let style = HeaderStyle::default().with_draft(Draft::V6);
+/// let style = HeaderStyle::default().with_draft(HeaderDraft::V6);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderStyle {
     classic: Option<ResetFormat>,
-    draft: Option<Draft>,
+    draft: Option<HeaderDraft>,
 }
 
 /// What `X-RateLimit-Reset` says.
@@ -37,7 +37,7 @@ pub enum ResetFormat {
 /// A revision of draft-ietf-httpapi-ratelimit-headers, by the last one that wrote it so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Draft {
+pub enum HeaderDraft {
     /// Revisions up to 06: `RateLimit-Limit: 100`, `RateLimit-Remaining: 50`, `RateLimit-Reset: 5`, and
     /// `RateLimit-Policy: 100;w=60`.
     V6,
@@ -70,7 +70,7 @@ impl HeaderStyle {
 
     /// Sends the draft's headers as this revision writes them.
     #[must_use]
-    pub const fn with_draft(mut self, draft: Draft) -> Self {
+    pub const fn with_draft(mut self, draft: HeaderDraft) -> Self {
         self.draft = Some(draft);
         self
     }
@@ -90,7 +90,7 @@ impl HeaderStyle {
 
     /// The draft's revision; none when its headers are left out.
     #[must_use]
-    pub const fn draft(&self) -> Option<Draft> {
+    pub const fn draft(&self) -> Option<HeaderDraft> {
         self.draft
     }
 }
@@ -99,7 +99,7 @@ impl Default for HeaderStyle {
     fn default() -> Self {
         Self {
             classic: Some(ResetFormat::Date),
-            draft: Some(Draft::V8),
+            draft: Some(HeaderDraft::V8),
         }
     }
 }

@@ -6,7 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::LimitReport;
 use super::shape::{QuotaShape, Shown};
-use super::style::{Draft, ResetFormat};
+use super::style::{HeaderDraft, ResetFormat};
 use super::text::{Moving, Values, retry_seconds, seconds_up};
 
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -75,12 +75,12 @@ impl LimitReport {
             headers.insert(POLICY, policy.clone());
         }
         match (draft, state) {
-            (Some(Draft::V6), Some(state)) => {
+            (Some(HeaderDraft::V6), Some(state)) => {
                 headers.insert(LIMIT, state.shown.limit.clone());
                 insert(REMAINING, lengths.state, &mut values, headers);
                 insert(RESET, lengths.state_reset, &mut values, headers);
             }
-            (Some(Draft::V7 | Draft::V8), Some(_)) => {
+            (Some(HeaderDraft::V7 | HeaderDraft::V8), Some(_)) => {
                 insert(RATE_LIMIT, lengths.state, &mut values, headers);
             }
             (None, _) | (_, None) => {}
@@ -126,17 +126,17 @@ impl LimitReport {
     }
 }
 
-fn move_state(draft: Draft, state: &State<'_>, moving: &mut Moving, lengths: &mut Lengths) {
+fn move_state(draft: HeaderDraft, state: &State<'_>, moving: &mut Moving, lengths: &mut Lengths) {
     let before_reset = match draft {
-        Draft::V6 => {
+        HeaderDraft::V6 => {
             lengths.state = moving.written(|moving| moving.number(state.remaining));
             if let Some(reset) = state.reset {
                 lengths.state_reset = moving.written(|moving| moving.number(reset));
             }
             return;
         }
-        Draft::V7 => ", reset=",
-        Draft::V8 => ";t=",
+        HeaderDraft::V7 => ", reset=",
+        HeaderDraft::V8 => ";t=",
     };
     lengths.state = moving.written(|moving| {
         moving.text(&state.shown.state);

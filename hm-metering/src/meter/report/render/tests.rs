@@ -117,7 +117,7 @@ fn an_unlimited_plan_says_so_and_shows_its_rate() {
 
 #[test]
 fn a_plan_without_any_limit_has_no_draft_headers() {
-    for draft in [Draft::V6, Draft::V7, Draft::V8] {
+    for draft in [HeaderDraft::V6, HeaderDraft::V7, HeaderDraft::V8] {
         let style = HeaderStyle::NONE.with_draft(draft);
         assert!(written(&report(style, Vec::new(), Vec::new())).is_empty());
         assert!(written(&report(style, Vec::new(), vec![quota("requests", None)])).is_empty());
@@ -145,7 +145,7 @@ fn each_revision_of_the_draft_is_written_as_it_demands() {
         )
     };
     assert_eq!(
-        written(&minute(Draft::V6)),
+        written(&minute(HeaderDraft::V6)),
         [
             "ratelimit-policy: 100;w=60",
             "ratelimit-limit: 100",
@@ -154,14 +154,14 @@ fn each_revision_of_the_draft_is_written_as_it_demands() {
         ]
     );
     assert_eq!(
-        written(&minute(Draft::V7)),
+        written(&minute(HeaderDraft::V7)),
         [
             "ratelimit-policy: 100;w=60",
             "ratelimit: limit=100, remaining=50, reset=5",
         ]
     );
     assert_eq!(
-        written(&minute(Draft::V8)),
+        written(&minute(HeaderDraft::V8)),
         [
             "ratelimit-policy: \"burst\";q=100;w=60",
             "ratelimit: \"burst\";r=50;t=5"
@@ -193,7 +193,7 @@ fn the_reset_is_a_day_a_second_or_a_wait() {
 fn families_are_combined_or_left_out() {
     let both = HeaderStyle::NONE
         .with_classic(ResetFormat::DeltaSeconds)
-        .with_draft(Draft::V6);
+        .with_draft(HeaderDraft::V6);
     assert_eq!(
         written(&pro(both, Some(10_000))),
         [
@@ -215,7 +215,7 @@ fn families_are_combined_or_left_out() {
 
 #[test]
 fn a_window_never_looks_shorter_than_it_is() {
-    let style = HeaderStyle::NONE.with_draft(Draft::V8);
+    let style = HeaderStyle::NONE.with_draft(HeaderDraft::V8);
     for (millis, window) in [(100, 1), (1_000, 1), (1_500, 2), (60_000, 60)] {
         let rates = vec![rate("burst", 10, Duration::from_millis(millis))];
         let policy = format!("ratelimit-policy: \"burst\";q=10;w={window}");
@@ -229,7 +229,7 @@ fn a_wait_for_something_else_is_not_contradicted() {
     pro(HeaderStyle::default(), Some(10_000)).write_beside(Duration::from_secs(1), &mut headers);
     assert_eq!(headers["ratelimit"], "\"month\";r=8477");
     let mut headers = HeaderMap::new();
-    let style = HeaderStyle::NONE.with_draft(Draft::V6);
+    let style = HeaderStyle::NONE.with_draft(HeaderDraft::V6);
     pro(style, Some(10_000)).write_beside(Duration::from_secs(1), &mut headers);
     assert!(!headers.contains_key("ratelimit-reset"), "{headers:?}");
 }
@@ -259,7 +259,7 @@ prop_compose! {
 
 prop_compose! {
     fn reports()(
-        draft in prop::sample::select(vec![Draft::V6, Draft::V7, Draft::V8]),
+        draft in prop::sample::select(vec![HeaderDraft::V6, HeaderDraft::V7, HeaderDraft::V8]),
         rates in rates(),
         limit in prop::option::of(units()),
         has_quota in any::<bool>(),
@@ -270,7 +270,7 @@ prop_compose! {
         position in 0..4_usize,
         wait in prop::option::of(any::<u64>()),
         quota_wait in prop::option::of(any::<u64>()),
-    ) -> (Draft, LimitReport) {
+    ) -> (HeaderDraft, LimitReport) {
         let quotas = if has_quota { vec![quota(&meter, limit)] } else { Vec::new() };
         let rate = (position < rates.len()).then_some(RateReport {
             position,
@@ -312,9 +312,9 @@ fn items(value: &str) -> Vec<Item> {
 }
 
 /// The name, what remains and when there is more, as an independent parser reads them.
-fn read_state(draft: Draft, headers: &HeaderMap) -> Option<(Option<String>, u64, u64)> {
+fn read_state(draft: HeaderDraft, headers: &HeaderMap) -> Option<(Option<String>, u64, u64)> {
     match draft {
-        Draft::V6 => {
+        HeaderDraft::V6 => {
             let read = |name| {
                 let value = text(headers, name)?;
                 Some(integer(&Parser::new(value).parse::<Item>().unwrap()))
@@ -322,7 +322,7 @@ fn read_state(draft: Draft, headers: &HeaderMap) -> Option<(Option<String>, u64,
             read("ratelimit-limit")?;
             Some((None, read("ratelimit-remaining")?, read("ratelimit-reset")?))
         }
-        Draft::V7 => {
+        HeaderDraft::V7 => {
             let dictionary = Parser::new(text(headers, "ratelimit")?)
                 .parse::<Dictionary>()
                 .unwrap();
@@ -333,7 +333,7 @@ fn read_state(draft: Draft, headers: &HeaderMap) -> Option<(Option<String>, u64,
             read("limit");
             Some((None, read("remaining"), read("reset")))
         }
-        Draft::V8 => {
+        HeaderDraft::V8 => {
             let items = items(text(headers, "ratelimit")?);
             assert_eq!(items.len(), 1);
             let BareItem::String(name) = &items[0].bare_item else {
@@ -366,10 +366,10 @@ proptest! {
                 for item in &items {
                     prop_assert!(parameter(item, "w").unwrap() > 0);
                     match draft {
-                        Draft::V6 | Draft::V7 => {
+                        HeaderDraft::V6 | HeaderDraft::V7 => {
                             integer(item);
                         }
-                        Draft::V8 => {
+                        HeaderDraft::V8 => {
                             parameter(item, "q").unwrap();
                             prop_assert!(item.bare_item.as_string().is_some());
                         }
@@ -403,11 +403,11 @@ proptest! {
         let mut headers = HeaderMap::new();
         report.write_beside(wait, &mut headers);
         let reset = match draft {
-            Draft::V6 => text(&headers, "ratelimit-reset").map(|text| text.parse().unwrap()),
-            Draft::V7 => text(&headers, "ratelimit")
+            HeaderDraft::V6 => text(&headers, "ratelimit-reset").map(|text| text.parse().unwrap()),
+            HeaderDraft::V7 => text(&headers, "ratelimit")
                 .and_then(|text| text.split_once("reset="))
                 .map(|(_, reset)| reset.parse().unwrap()),
-            Draft::V8 => text(&headers, "ratelimit").and_then(|text| parameter(&items(text)[0], "t")),
+            HeaderDraft::V8 => text(&headers, "ratelimit").and_then(|text| parameter(&items(text)[0], "t")),
         };
         prop_assert!(reset.is_none_or(|reset: u64| reset <= retry_seconds(wait)));
     }
