@@ -44,7 +44,10 @@ pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
 pub use layer::MeteringLayer;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryRateLimiter, MemoryStore};
-pub use meter::{Admission, Admit, Call, Charge, ConfigError, Meter, MeterBuilder, Rejection, RequestId};
+pub use meter::{
+    Admission, Admit, Call, Charge, ConfigError, DecisionTrace, HeaderDraft, HeaderStyle, Meter,
+    MeterBuilder, Rejection, RequestId, ResetFormat,
+};
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;
 pub use plan::{Plan, PlanSource, Plans, PlansError};

@@ -54,7 +54,7 @@ impl Handler for MeteringHoop {
             match self
                 .0
                 .meter()
-                .check_again(self.0.operation(), req.extensions().get(), id)
+                .check_again(self.0.operation(), req.extensions().get(), req.headers(), id)
             {
                 Ok(()) => {
                     ctrl.call_next(req, depot, res).await;
@@ -146,7 +146,7 @@ fn refuse(rejection: &Rejection, res: &mut Response) {
     let body = rejection.body();
     res.status_code(rejection.status());
     rejection.write_headers(&body, res.headers_mut());
-    res.extensions.insert(rejection.refusal().clone());
+    rejection.write_extensions(&mut res.extensions);
     res.replace_body(ResBody::Once(body));
 }
 

@@ -81,7 +81,7 @@ impl<S> Metering<S> {
         match self
             .layer
             .meter()
-            .check_again(self.layer.operation(), extensions.get(), id)
+            .check_again(self.layer.operation(), extensions.get(), request.headers(), id)
         {
             Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
             Err(rejection) => ResponseFuture::refused(rejection),

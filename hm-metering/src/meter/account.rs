@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::report::{AccountShapes, Shapes};
 use crate::id::AccountId;
 use crate::plan::{Plan, Quota, RateLimit};
 use crate::quota::{Counter, LeaseBook, nanos};
@@ -76,6 +77,8 @@ pub(crate) struct Account {
     pub(crate) anchor: Timestamp,
     pub(crate) buckets: Arc<[Bucket]>,
     pub(crate) quotas: Box<[(Quota, Arc<Counter>)]>,
+    /// What answers say of the limits.
+    pub(crate) shapes: AccountShapes,
     /// When the plan was last asked for, in nanoseconds of the monotonic clock.
     asked_at: AtomicU64,
     /// Set when the account changed: entries that point here are asked for again.
@@ -89,6 +92,7 @@ impl Account {
         plan: Arc<Plan>,
         anchor: Timestamp,
         book: Option<&LeaseBook>,
+        shapes: &Arc<Shapes>,
         before: Option<&Self>,
     ) -> Self {
         let counters = |book: &LeaseBook| {
@@ -106,6 +110,7 @@ impl Account {
                 |before| Arc::clone(&before.buckets),
             ),
             quotas: book.map(counters).unwrap_or_default(),
+            shapes: AccountShapes::new(shapes, plan.quotas.len()),
             plan,
             asked_at: AtomicU64::new(0),
             stale: AtomicBool::new(false),

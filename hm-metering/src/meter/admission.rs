@@ -10,6 +10,7 @@ use super::admitted::{Admitted, Answered};
 use super::call::RequestId;
 use super::charge::Charge;
 use super::report::LimitReport;
+use super::trace::DecisionTrace;
 use crate::principal::Principal;
 use crate::usage::Outcome;
 
@@ -66,6 +67,19 @@ impl Admission {
     pub fn report(&self) -> LimitReport {
         let open = self.open();
         open.admitted.report(&open.answered)
+    }
+
+    /// How it came to be let through, for operators. It is made by this call and costs nothing otherwise.
+    #[must_use]
+    pub fn trace(&self) -> DecisionTrace {
+        let admitted = &self.open().admitted;
+        DecisionTrace::new(
+            None,
+            Some(self.report()),
+            Some(admitted.principal().clone()),
+            Some(Arc::clone(&admitted.operation)),
+            self.request_id().0,
+        )
     }
 
     /// The request's id.

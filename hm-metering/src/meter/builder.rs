@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::report::HeaderStyle;
 use super::start::LEDGER;
 use crate::client_address::TrustedProxies;
 use crate::id::ReplicaId;
@@ -57,6 +58,7 @@ pub struct MeterBuilder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) proxies: TrustedProxies,
     pub(super) replica: Option<ReplicaId>,
+    pub(super) headers: HeaderStyle,
     pub(super) staleness: Duration,
     pub(super) feed_interval: Duration,
     pub(super) invalid_for: Duration,
@@ -81,6 +83,7 @@ impl MeterBuilder {
             clock: Arc::new(SystemClock::new()),
             proxies: TrustedProxies::default(),
             replica: None,
+            headers: HeaderStyle::default(),
             staleness: Duration::from_secs(5),
             feed_interval: Duration::from_millis(500),
             invalid_for: Duration::from_secs(1),
@@ -147,6 +150,12 @@ impl MeterBuilder {
     /// Which installation this is. Made at random unless said. No two running meters may have the same.
     pub const fn replica(mut self, replica: ReplicaId) -> Self {
         self.replica = Some(replica);
+        self
+    }
+
+    /// Which limit headers answers carry; `X-RateLimit-*` with dates and the latest draft unless said.
+    pub const fn headers(mut self, style: HeaderStyle) -> Self {
+        self.headers = style;
         self
     }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use http::{Extensions, Method};
 use smallvec::SmallVec;
 
+use super::rejection::Form;
 use super::tally::cut;
 use crate::client_address::{PeerAddress, TrustedProxies};
 
@@ -98,10 +99,13 @@ impl<'a> Call<'a> {
         length.and_then(|length| length.parse().ok()).unwrap_or(0)
     }
 
-    /// Whether it is a gRPC call.
-    pub(crate) fn is_grpc(&self) -> bool {
-        let content_type = self.headers.get(CONTENT_TYPE);
-        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    /// What a refusal has to look like. Only a POST can be a gRPC call.
+    pub(crate) fn form(&self) -> Form {
+        if *self.method == Method::POST {
+            Form::of(self.headers)
+        } else {
+            Form::Problem
+        }
     }
 }
 

@@ -1,24 +1,21 @@
 //! Taking a request's units from every limit, or from none.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::account::{Account, Bucket};
-use super::report::{LimitReport, QuotaReport, RateReport};
+use super::report::LimitReport;
+use super::report::standing::{refuse_for_quota, refuse_for_rate, report_with};
 use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::plan::Quota;
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
-use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
+use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::units::Units;
-
-/// For how long units that other processes hold and do not use stay with them, about.
-const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// Units taken on one counter for a request.
 #[derive(Clone, Debug)]
@@ -80,11 +77,11 @@ pub(crate) fn decide(
     let ticks = nanos(now.monotonic);
     // Rates come first: what is taken of a quota and put back again would show in other requests' headers for a moment.
     if let Err((position, check)) = take_rates(&account.buckets, ticks) {
-        return refuse_for_rate(account, &account.buckets[position], Some(position), check, now);
+        return refuse_for_rate(account, own, position, check, now);
     }
     if let Err((position, check)) = take_rates(own, ticks) {
         put_back(&account.buckets);
-        return refuse_for_rate(account, &own[position], None, check, now);
+        return refuse_for_rate(account, own, account.buckets.len() + position, check, now);
     }
     let mut holds = Holds::new();
     if let Some(book) = book {
@@ -218,150 +215,10 @@ fn violated_rate(buckets: &[Bucket], ticks: u64) -> Option<(usize, Check)> {
         })
 }
 
-/// `position` is that among the plan's rates; a key's own are not in the report.
-fn refuse_for_rate(
-    account: &Account,
-    bucket: &Bucket,
-    position: Option<usize>,
-    check: Check,
-    now: Now,
-) -> Decision {
-    let wait = match check {
-        Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
-        Check::Fits(_) | Check::Never => None,
-    };
-    let remaining = bucket.remaining(nanos(now.monotonic));
-    let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(ViolatedLimit {
-        name: bucket.limit.name.clone(),
-        limit: Units::from(bucket.limit.limit),
-        remaining: Units::from(remaining),
-        elsewhere: Units::ZERO,
-        needed: Units::ONE,
-        reset: None,
-    });
-    if let Some(wait) = wait {
-        refusal = refusal.with_retry_after(wait);
-    }
-    let rate = position.map(|position| RateReport {
-        position,
-        remaining,
-        wait: wait.or(Some(Duration::ZERO)),
-    });
-    let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    report.rate = rate;
-    Decision::Refused(refusal, report)
-}
-
-fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units, now: Now) -> Decision {
-    let window = lease.window();
-    let period = window.key().period;
-    let limit = quota.limit.unwrap_or(Units::MAX);
-    let left = limit.minus(window.used());
-    let remaining = window.remaining().min(left);
-    let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
-        name: limit_name(quota).into_owned(),
-        limit,
-        remaining,
-        elsewhere: left.minus(remaining),
-        needed: need,
-        reset: Some(period.end),
-    });
-    // More than the whole quota never fits, so waiting does not help. What others hold may come back soon.
-    if need <= limit {
-        let until_reset = period.end.since(now.wall);
-        let is_elsewhere = left >= need.max(Units::ONE);
-        refusal = refusal.with_retry_after(if is_elsewhere {
-            until_reset.min(HELD_FOR)
-        } else {
-            until_reset
-        });
-    }
-    Decision::Refused(refusal, report(account, Some(quota), now))
-}
-
-/// The limits as they stand, with what the request in hand is charged of a meter counted in.
-pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Units, now: Now) -> LimitReport {
-    let first = account.quotas.first().map(|(quota, _)| quota);
-    let mut report = report(account, first, now);
-    if let (Some(quota), Some(state)) = (first, &mut report.quota) {
-        state.used = state.used.plus(charged(&quota.meter));
-    }
-    report
-}
-
-/// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
-pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
-    if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
-        let lease = open(account, quota, counter, now);
-        if !lease.window().is_known() {
-            return Err(lease);
-        }
-    }
-    Ok(report(
-        account,
-        account.quotas.first().map(|(quota, _)| quota),
-        now,
-    ))
-}
-
 /// The window of a quota's present period.
-fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
     counter.at(now.wall).unwrap_or_else(|| {
         let period = quota.period.period_at(now.wall, account.anchor);
         counter.open(account.id, &quota.meter, period)
     })
-}
-
-/// A quota's name in headers and refusals. That of the meter that everybody means is left out.
-fn limit_name(quota: &Quota) -> Cow<'static, str> {
-    let period = quota.period.name();
-    if quota.meter == MeterName::REQUESTS {
-        Cow::Borrowed(period)
-    } else {
-        Cow::Owned(format!("{}-{period}", quota.meter))
-    }
-}
-
-/// The limits as they stand, with the state of `shown`, one of the plan's quotas, if its counter is open.
-fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
-    let quota = shown.and_then(|shown| {
-        let (_, counter) = account
-            .quotas
-            .iter()
-            .find(|(quota, _)| quota.meter == shown.meter)?;
-        let lease = counter.at(now.wall)?;
-        let period = lease.window().key().period;
-        Some(QuotaReport {
-            name: limit_name(shown),
-            limit: shown.limit,
-            used: lease.window().used(),
-            start: period.start,
-            reset: period.end,
-        })
-    });
-    let limited = quota.as_ref().is_some_and(|quota| quota.limit.is_some());
-    LimitReport {
-        plan: Arc::clone(&account.plan),
-        now: now.wall,
-        rate: if limited { None } else { nearest_rate(account, now) },
-        quota,
-    }
-}
-
-/// The rate limit with the smallest share left.
-fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
-    let ticks = nanos(now.monotonic);
-    let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
-        let remaining = bucket.remaining(ticks);
-        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
-        (
-            share,
-            RateReport {
-                position,
-                remaining,
-                wait: None,
-            },
-        )
-    });
-    states.min_by_key(|(share, _)| *share).map(|(_, rate)| rate)
 }

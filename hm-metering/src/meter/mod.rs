@@ -25,6 +25,7 @@ mod rejection;
 mod report;
 mod start;
 mod tally;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -44,7 +45,10 @@ pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
-pub use report::{LimitReport, QuotaReport, RateReport};
+pub use report::{HeaderDraft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
+pub use trace::{DecisionTrace, KeyState, LimitTrace};
+
+pub(crate) use rejection::{Asked, Form};
 
 use admitted::{Admitted, METHOD_MAX, Said, micros};
 use call::Texts;
@@ -168,11 +172,18 @@ impl Meter {
         let now = engine.now();
         let presented = match find_credential(call.headers, &*engine.verifier) {
             Credential::One(presented) => presented,
-            Credential::None => return engine.turn_away(RefusalKind::MissingKey, call, now),
-            Credential::Unreadable => return engine.turn_away(RefusalKind::UnreadableKey, call, now),
+            Credential::None => return engine.turn_away(RefusalKind::MissingKey, operation, call, now),
+            Credential::Unreadable => {
+                return engine.turn_away(RefusalKind::UnreadableKey, operation, call, now);
+            }
         };
         if !engine.verifier.is_well_formed(presented) {
-            return engine.turn_away(RefusalKind::InvalidKey(InvalidKey::Malformed), call, now);
+            return engine.turn_away(
+                RefusalKind::InvalidKey(InvalidKey::Malformed),
+                operation,
+                call,
+                now,
+            );
         }
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
@@ -200,7 +211,7 @@ impl Meter {
                     }
                 }
             }
-            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
+            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), operation, call, now),
             Known::Caller(_) | Known::Nothing => {
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), waiting());
@@ -213,13 +224,20 @@ impl Meter {
     /// second time; only its scopes and its environment are looked at.
     pub(crate) fn check_again(
         &self,
-        operation: &Operation,
+        operation: &Arc<Operation>,
         caller: Option<&Principal>,
+        headers: &HeaderMap,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        operation
-            .permit(caller)
-            .map_err(|refusal| Box::new(Rejection::new(refusal, None, request_id.to_owned())))
+        operation.permit(caller).map_err(|refusal| {
+            let asked = Asked {
+                request_id: request_id.to_owned(),
+                form: Form::of(headers),
+                operation: Some(Arc::clone(operation)),
+                principal: caller.cloned(),
+            };
+            Box::new(Rejection::new(refusal, None, asked))
+        })
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
@@ -301,7 +319,7 @@ struct Undecided {
     method: Method,
     texts: Texts,
     bytes_in: u64,
-    is_grpc: bool,
+    form: Form,
     client: Option<IpAddr>,
     arrived: Now,
 }
@@ -314,16 +332,27 @@ impl Undecided {
             method: call.method.clone(),
             texts: call.texts(),
             bytes_in: call.bytes_in(),
-            is_grpc: call.is_grpc(),
+            form: call.form(),
             client: None,
             arrived: now,
         }
     }
 
-    fn request_id(&self) -> String {
-        self.texts
-            .request_id()
-            .map_or_else(|| self.id.to_string(), str::to_owned)
+    /// Refuses the request of `caller`, as far as it is known.
+    fn rejected(
+        &self,
+        caller: Option<&Caller>,
+        refusal: Refusal,
+        report: Option<LimitReport>,
+    ) -> Box<Rejection> {
+        let given = self.texts.request_id();
+        let asked = Asked {
+            request_id: given.map_or_else(|| self.id.to_string(), str::to_owned),
+            form: self.form,
+            operation: Some(Arc::clone(&self.operation)),
+            principal: caller.map(|caller| caller.principal.clone()),
+        };
+        Box::new(Rejection::new(refusal, report, asked))
     }
 }
 
@@ -381,11 +410,17 @@ impl Engine {
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
-    fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
+    fn turn_away(&self, kind: RefusalKind, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Admit {
         let id = call
             .request_id()
             .map_or_else(|| self.ids.next(now.wall).to_string(), str::to_owned);
-        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, id))))
+        let asked = Asked {
+            request_id: id,
+            form: call.form(),
+            operation: Some(Arc::clone(operation)),
+            principal: None,
+        };
+        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, asked))))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
@@ -404,7 +439,7 @@ impl Engine {
             return Decided::Ready(Err((refusal, None)));
         }
         if let Err(refusal) = operation.permit(Some(&caller.principal)) {
-            return match decide::stand(&caller.account, self.book.is_some(), now) {
+            return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
                     lease,
@@ -449,11 +484,7 @@ impl Engine {
             };
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-            return Err(Box::new(Rejection::new(
-                refusal,
-                Some(report),
-                request.request_id(),
-            )));
+            return Err(request.rejected(Some(&caller), refusal, Some(report)));
         }
         Ok(Admission::new(Admitted {
             engine: Arc::clone(self),
@@ -464,7 +495,7 @@ impl Engine {
             method: request.method,
             texts: request.texts,
             bytes_in: request.bytes_in,
-            is_grpc: request.is_grpc,
+            is_grpc: request.form.is_grpc(),
             holds,
             is_reserved,
             said: Said::default(),
@@ -483,7 +514,7 @@ impl Engine {
         if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
             self.record_refusal(request, caller, &refusal, now);
         }
-        Box::new(Rejection::new(refusal, report, request.request_id()))
+        request.rejected(Some(caller), refusal, report)
     }
 
     fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
@@ -533,7 +564,7 @@ impl Engine {
     ) -> Result<Admission, Box<Rejection>> {
         match self.fill(&request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
-            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.request_id()))),
+            Err(refusal) => Err(request.rejected(None, refusal, None)),
         }
     }
 
@@ -578,7 +609,7 @@ impl Engine {
                 caller = match self.fill(&request, &key).await {
                     Ok(caller) => caller,
                     Err(refusal) => {
-                        return Err(Box::new(Rejection::new(refusal, None, request.request_id())));
+                        return Err(request.rejected(Some(&caller), refusal, None));
                     }
                 };
             }
@@ -590,7 +621,7 @@ impl Engine {
         }
         let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
         let now = self.now();
-        let report = decide::stand(&caller.account, self.book.is_some(), now).ok();
+        let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
         Err(self.refuse(&request, &caller, refusal, report, now))
     }
 

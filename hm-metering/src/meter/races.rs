@@ -7,6 +7,7 @@ use std::time::Duration;
 use shuttle::thread;
 
 use super::account::Account;
+use super::report::{HeaderStyle, Shapes};
 use crate::id::AccountId;
 use crate::name::PlanId;
 use crate::plan::{Plan, RateLimit};
@@ -30,7 +31,14 @@ fn account() -> Account {
         quotas: Vec::new(),
     });
     let id = AccountId::from_uuid(uuid::Uuid::nil());
-    Account::new(id, plan, Timestamp::from_micros(0), None, None)
+    Account::new(
+        id,
+        plan,
+        Timestamp::from_micros(0),
+        None,
+        &Shapes::new(HeaderStyle::default()),
+        None,
+    )
 }
 
 #[test]

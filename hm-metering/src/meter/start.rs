@@ -14,6 +14,7 @@ use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
 use super::fill::{Budget, Filler};
 use super::flusher::{Flusher, Pace, Request, Settling};
+use super::report::Shapes;
 use super::{Engine, Meter, Tasks};
 use crate::id::{IdSource, ReplicaId};
 use crate::quota::{Holder, LeaseBook, QuotaStore};
@@ -68,11 +69,12 @@ impl MeterBuilder {
             flushers.push(flusher);
             requests.push(request);
         }
-        let directory = Arc::new(Directory::new(Bounds {
+        let bounds = Bounds {
             callers: self.callers,
             invalid: self.callers,
             staleness: self.staleness,
-        }));
+        };
+        let directory = Arc::new(Directory::new(bounds, Shapes::new(self.headers)));
         let feed = Feed {
             verifier: Arc::clone(&self.verifier),
             directory: Arc::clone(&directory),

@@ -17,7 +17,7 @@ use tower_layer::Layer;
 pub use service::{RateLimitFuture, RateLimited};
 
 use crate::client_address::{PeerAddress, TrustedProxies, network_of};
-use crate::meter::{Rejection, RequestId};
+use crate::meter::{Asked, Form, Rejection, RequestId};
 use crate::rate::gcra::{Check, Rate};
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
 use crate::time::{Clock, SystemClock};
@@ -115,11 +115,12 @@ impl RateLimitLayer {
         if let Some(wait) = wait {
             refusal = refusal.with_retry_after(wait);
         }
-        Err(Box::new(Rejection::new(
-            refusal,
-            None,
-            request_id.unwrap_or_default().to_owned(),
-        )))
+        let asked = Asked {
+            request_id: request_id.unwrap_or_default().to_owned(),
+            form: Form::of(headers),
+            ..Asked::default()
+        };
+        Err(Box::new(Rejection::new(refusal, None, asked)))
     }
 }
 

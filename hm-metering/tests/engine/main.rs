@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod answers;
 mod endings;
 mod flood;
 mod frameworks;

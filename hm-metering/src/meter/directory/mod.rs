@@ -15,6 +15,7 @@ pub(crate) use changes::Moment;
 pub(crate) use fingerprint::{Fingerprint, Fingerprints};
 
 use super::account::Account;
+use super::report::Shapes;
 use crate::id::{AccountId, KeyId};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
@@ -44,6 +45,7 @@ pub(crate) struct Bounds {
 /// All callers and accounts.
 pub(crate) struct Directory {
     bounds: Bounds,
+    shapes: Arc<Shapes>,
     callers: FingerprintMap<Arc<Caller>>,
     by_key: papaya::HashMap<KeyId, Fingerprint>,
     accounts: papaya::HashMap<AccountId, Arc<Account>>,
@@ -62,9 +64,10 @@ struct Cold {
 }
 
 impl Directory {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds, shapes: Arc<Shapes>) -> Self {
         Self {
             bounds,
+            shapes,
             callers: FingerprintMap::default(),
             by_key: papaya::HashMap::new(),
             accounts: papaya::HashMap::new(),
@@ -160,7 +163,14 @@ impl Directory {
         let account = match before {
             Some(before) if !before.is_stale() && before.is_same(&plan, anchor) => before,
             before => {
-                let account = Arc::new(Account::new(id, plan, anchor, book, before.as_deref()));
+                let account = Arc::new(Account::new(
+                    id,
+                    plan,
+                    anchor,
+                    book,
+                    &self.shapes,
+                    before.as_deref(),
+                ));
                 accounts.insert(id, Arc::clone(&account));
                 if let Some(before) = before {
                     // Its other callers have to learn of the change too.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::key::KeyEnv;
+use crate::meter::report::{HeaderStyle, Shapes};
 use crate::name::PlanId;
 use crate::plan::RateLimit;
 use crate::principal::Principal;
@@ -34,7 +35,7 @@ impl Stage {
             staleness: SECOND * 5,
         };
         Arc::new(Self {
-            directory: Directory::new(bounds),
+            directory: Directory::new(bounds, Shapes::new(HeaderStyle::default())),
             truth: AtomicU64::new(1),
             is_applied: AtomicBool::new(false),
         })

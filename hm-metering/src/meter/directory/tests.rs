@@ -3,6 +3,7 @@ use uuid::Uuid;
 use super::changes::CHANGES;
 use super::*;
 use crate::key::KeyEnv;
+use crate::meter::report::HeaderStyle;
 use crate::name::PlanId;
 use crate::plan::RateLimit;
 use crate::principal::Principal;
@@ -11,11 +12,12 @@ use crate::time::Timestamp;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn directory(callers: usize) -> Directory {
-    Directory::new(Bounds {
+    let bounds = Bounds {
         callers,
         invalid: 2,
         staleness: SECOND * 5,
-    })
+    };
+    Directory::new(bounds, Shapes::new(HeaderStyle::default()))
 }
 
 fn verified(number: u128) -> Verified {
