@@ -3,7 +3,6 @@
 //! Each program here answers one question and prints one table; `docs/benchmarks.md` says which command makes which.
 //! They use the public interface of `hm-metering` only, as a stranger's program would.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     reason = "a benchmark that can't be set up has nothing to go on with"
 )]

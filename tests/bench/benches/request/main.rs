@@ -5,7 +5,6 @@
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
-    clippy::unwrap_used,
     reason = "a benchmark prints what it finds, and can't go on without its set-up"
 )]
 
