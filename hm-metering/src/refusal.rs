@@ -23,6 +23,8 @@ pub enum RefusalKind {
     MissingScope,
     /// Too many requests in a short time.
     RateLimited,
+    /// Too many requests under way at the same time.
+    ConcurrencyLimited,
     /// The period's units are used up.
     QuotaExceeded,
     /// We can't tell for the moment, or can't take more.
@@ -36,6 +38,7 @@ pub struct Refusal {
     retry_after: Option<Duration>,
     limit: Option<ViolatedLimit>,
     scope: Option<String>,
+    never: bool,
 }
 
 /// The limit that a refused request ran into.
@@ -64,7 +67,15 @@ impl Refusal {
             retry_after: None,
             limit: None,
             scope: None,
+            never: false,
         }
+    }
+
+    /// The same request will be refused again however long the caller waits.
+    #[must_use]
+    pub const fn with_never(mut self) -> Self {
+        self.never = true;
+        self
     }
 
     /// How long the caller should wait.
@@ -100,6 +111,13 @@ impl Refusal {
         self.retry_after
     }
 
+    /// Whether the request asks for more than its limit ever allows, such as more than the burst or than the whole quota:
+    /// under this plan it will never be let through.
+    #[must_use]
+    pub const fn is_never(&self) -> bool {
+        self.never
+    }
+
     /// Which limit it was.
     #[must_use]
     pub const fn limit(&self) -> Option<&ViolatedLimit> {
@@ -121,6 +139,7 @@ impl Refusal {
             RefusalKind::InvalidKey(_) => "invalid_api_key",
             RefusalKind::MissingScope => "missing_scope",
             RefusalKind::RateLimited => "rate_limited",
+            RefusalKind::ConcurrencyLimited => "too_many_concurrent_requests",
             RefusalKind::QuotaExceeded => "quota_exceeded",
             RefusalKind::Unavailable => "temporarily_unavailable",
         }
@@ -133,7 +152,9 @@ impl Refusal {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => StatusCode::UNAUTHORIZED,
             RefusalKind::UnreadableKey => StatusCode::BAD_REQUEST,
             RefusalKind::MissingScope => StatusCode::FORBIDDEN,
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+            RefusalKind::RateLimited | RefusalKind::ConcurrencyLimited | RefusalKind::QuotaExceeded => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -152,6 +173,7 @@ impl fmt::Display for Refusal {
                 None => f.write_str("The API key lacks a scope."),
             },
             RefusalKind::RateLimited => f.write_str("Too many requests in a short time."),
+            RefusalKind::ConcurrencyLimited => f.write_str("Too many requests at the same time."),
             RefusalKind::QuotaExceeded => match &self.limit {
                 Some(limit) => {
                     let ViolatedLimit {
@@ -186,6 +208,7 @@ impl fmt::Debug for Refusal {
             .field("retry_after", &self.retry_after)
             .field("limit", &self.limit)
             .field("scope", &self.scope)
+            .field("never", &self.never)
             .finish()
     }
 }

@@ -81,6 +81,18 @@ impl Admission {
         &self.open().report
     }
 
+    /// Whether a soft quota was used up, and let the request through all the same.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.open().holds.is_over()
+    }
+
+    /// The code that the request would have been refused with, had a quota in shadow mode been strict.
+    #[must_use]
+    pub fn would_refuse(&self) -> Option<&'static str> {
+        self.open().holds.would_refuse()
+    }
+
     /// The request's id.
     #[must_use]
     pub fn request_id(&self) -> &str {
@@ -215,7 +227,7 @@ impl Open {
     fn settle(&self, meters: &[(MeterName, Units)], now: Duration) -> SmallVec<[Charged; 1]> {
         let mut charges = SmallVec::new();
         let ticks = nanos(now);
-        for hold in &self.holds {
+        for hold in self.holds.iter() {
             let meter = &hold.lease.window().key().meter;
             let units = meters
                 .iter()

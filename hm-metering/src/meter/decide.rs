@@ -7,10 +7,12 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::account::Account;
+use super::bucket;
 use super::report::{LimitReport, QuotaReport, RateReport};
+use super::slots::Occupied;
 use crate::name::MeterName;
 use crate::operation::Operation;
-use crate::plan::Quota;
+use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
@@ -19,6 +21,8 @@ use crate::units::Units;
 
 /// For how long units that other processes hold and do not use stay with them, about.
 const HELD_FOR: Duration = Duration::from_secs(10);
+/// When a request that found no slot should come back. Nobody can tell when one of those under way ends.
+const SLOT_FREE_AFTER: Duration = Duration::from_secs(1);
 
 /// Units taken on one counter for a request.
 #[derive(Clone, Debug)]
@@ -29,6 +33,17 @@ pub(crate) struct Hold {
     pub(crate) units: Units,
     /// Whether they came out of a lease.
     pub(crate) leased: bool,
+    /// Set where the limit had no room for them and the quota's mode let them through all the same.
+    pub(crate) beyond: Option<Beyond>,
+}
+
+/// How a quota without room lets a request through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// The quota never refuses.
+    Over,
+    /// The quota only says what it would have done.
+    WouldRefuse,
 }
 
 impl Hold {
@@ -42,7 +57,32 @@ impl Hold {
     }
 }
 
-pub(crate) type Holds = SmallVec<[Hold; 1]>;
+/// Everything that was taken for a request. Its slots are given back when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    quotas: SmallVec<[Hold; 1]>,
+    rate_units: u32,
+    slots: Occupied,
+}
+
+impl Holds {
+    /// What was taken of each quota.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Hold> {
+        self.quotas.iter()
+    }
+
+    /// Whether a quota was over its limit and let the request through all the same.
+    pub(crate) fn is_over(&self) -> bool {
+        self.iter().any(|hold| hold.beyond == Some(Beyond::Over))
+    }
+
+    /// The code that the request would have been refused with, if a quota only says so.
+    pub(crate) fn would_refuse(&self) -> Option<&'static str> {
+        self.iter()
+            .any(|hold| hold.beyond == Some(Beyond::WouldRefuse))
+            .then(|| Refusal::new(RefusalKind::QuotaExceeded).code())
+    }
+}
 
 /// What became of an attempt.
 pub(crate) enum Decision {
@@ -53,6 +93,7 @@ pub(crate) enum Decision {
     /// Nothing was taken; the store has to be asked about this counter first.
     Ask {
         lease: Arc<Lease>,
+        /// The most that may be leased; none where only the balance is to be learnt.
         limit: Option<Units>,
         need: Units,
     },
@@ -66,147 +107,208 @@ pub(crate) struct Now {
 }
 
 /// Decides about one request. `book` is none where nothing counts quotas.
+///
+/// It looks at every limit before it takes of any, so a request that is refused changes nothing, not even for a moment.
+/// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     now: Now,
 ) -> Decision {
-    let ticks = nanos(now.monotonic);
-    // Rates come first: what is taken of a quota and put back again would show in other requests' headers for a moment.
-    if let Err((position, check)) = take_rates(account, ticks) {
-        return refuse_for_rate(account, position, check, now);
+    loop {
+        let missed = match take_all(account, operation, book, now) {
+            Ok(holds) => {
+                let report = report_held(account, operation, &holds, now);
+                return Decision::Allowed(holds, report);
+            }
+            Err(missed) => missed,
+        };
+        return match missed {
+            Missed::Rate(position, check) => refuse_for_rate(account, operation, position, check, now),
+            Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
+            Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
+            Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
+            // Somebody else took the units, so this can't go on without others getting on.
+            Missed::Overtaken => continue,
+        };
     }
-    let mut holds = Holds::new();
+}
+
+/// Why a request got nothing.
+enum Missed<'a> {
+    /// This rate limit has no room.
+    Rate(usize, Check),
+    /// This concurrency limit has no room.
+    Slot(&'a ConcurrencyLimit),
+    /// This quota has no room.
+    Exceeded {
+        quota: &'a Quota,
+        lease: Arc<Lease>,
+        need: Units,
+    },
+    /// The store has to be asked.
+    Ask {
+        lease: Arc<Lease>,
+        limit: Option<Units>,
+        need: Units,
+    },
+    /// What was seen a moment ago is gone.
+    Overtaken,
+}
+
+/// Takes what `operation` needs of every limit, or of none.
+fn take_all<'a>(
+    account: &'a Account,
+    operation: &Operation,
+    book: Option<&Arc<LeaseBook>>,
+    now: Now,
+) -> Result<Holds, Missed<'a>> {
+    let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
+    let violated = |(position, check)| Missed::Rate(position, check);
+    let seen = bucket::look(account.buckets.iter(), ticks, rate_units).map_err(violated)?;
+    account.slots.look().map_err(Missed::Slot)?;
+    let mut holds = Holds {
+        rate_units,
+        ..Holds::default()
+    };
     if let Some(book) = book {
         for (quota, counter) in &account.quotas {
             // What the operation does not name it does not take.
-            let Some(need) = operation.cost_in(&quota.meter) else {
-                continue;
-            };
-            let lease = open(account, quota, counter, now);
-            match take(quota, lease, need, book, ticks) {
-                Ok(hold) => holds.push(hold),
-                Err(missed) => {
-                    undo(account, &holds);
-                    return match missed {
-                        Missed::Ask { lease, limit } => Decision::Ask { lease, limit, need },
-                        Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
-                    };
-                }
+            if let Some(need) = operation.cost_in(&quota.meter) {
+                let lease = open(account, quota, counter, now);
+                holds.quotas.push(look(quota, lease, need, book, ticks)?);
             }
         }
     }
-    let report = report_with(account, |meter| operation.units_of(meter), now);
-    Decision::Allowed(holds, report)
-}
-
-/// Takes one from every rate, or from none.
-fn take_rates(account: &Account, ticks: u64) -> Result<(), (usize, Check)> {
-    if let Some(violated) = violated_rate(account, ticks) {
-        return Err(violated);
-    }
-    for (position, bucket) in account.buckets.iter().enumerate() {
-        let check = bucket.take(ticks, 1);
-        if !matches!(check, Check::Fits(_)) {
-            // Somebody else was faster since the first look.
-            account.buckets[..position]
-                .iter()
-                .for_each(|bucket| bucket.put_back(1));
-            return Err((position, check));
+    // Everything has room. From here on something is taken.
+    holds.slots = account.slots.occupy().map_err(Missed::Slot)?;
+    bucket::take(account.buckets.iter(), &seen, ticks, rate_units).map_err(violated)?;
+    for (position, hold) in holds.quotas.iter().enumerate() {
+        if !hold.leased {
+            hold.lease.window().note_taken(hold.units);
+            continue;
+        }
+        match hold.lease.window().take(hold.units, ticks) {
+            Take::Taken => {}
+            Take::TakenLow => renew(account, hold, book, ticks),
+            Take::Short => {
+                holds.quotas.truncate(position);
+                undo(account, &holds);
+                return Err(Missed::Overtaken);
+            }
         }
     }
-    Ok(())
+    Ok(holds)
 }
 
-enum Missed {
-    Ask { lease: Arc<Lease>, limit: Option<Units> },
-    Exceeded(Arc<Lease>),
-}
-
-fn take(
-    quota: &Quota,
+/// Looks whether `quota` has room for `need` units, and answers how they are to be taken. Takes nothing.
+fn look<'a>(
+    quota: &'a Quota,
     lease: Arc<Lease>,
     need: Units,
     book: &Arc<LeaseBook>,
     ticks: u64,
-) -> Result<Hold, Missed> {
+) -> Result<Hold, Missed<'a>> {
     let window = lease.window();
-    let limit = match quota.limit {
-        Some(limit) if !need.is_zero() => limit,
-        // Nothing to lease: unlimited, or only the handler will know. Then something must be left, and what it is has to
-        // be known.
-        limit => {
-            if !window.is_known() {
-                return Err(Missed::Ask { lease, limit: None });
-            }
-            if limit.is_some_and(|limit| window.taken_by_all() >= limit) {
-                return Err(Missed::Exceeded(lease));
-            }
-            window.note_taken(need);
-            return Ok(Hold {
-                lease,
-                limit,
-                units: need,
-                leased: false,
-            });
-        }
+    let (Some(limit), Some(lease_limit)) = (quota.limit, quota.lease_limit()) else {
+        return if window.is_known() {
+            Ok(hold(quota, lease, need, false))
+        } else {
+            Err(ask(lease, None, need))
+        };
     };
-    if need > limit {
-        return Err(Missed::Exceeded(lease));
+    if need.is_zero() {
+        // Only the handler will know. Until then something must be left, and what it is has to be known.
+        return if !window.is_known() {
+            Err(ask(lease, None, need))
+        } else if window.taken_by_all() >= limit {
+            beyond(quota, lease, need)
+        } else {
+            Ok(hold(quota, lease, need, false))
+        };
     }
-    match window.take(need, ticks) {
-        Take::Taken => {}
-        Take::TakenLow => {
-            if window.may_have_more(limit, ticks) {
-                book.start_renewal(&lease, quota.limit, Units::ZERO);
-            }
-        }
-        Take::Short => {
-            return Err(match window.exhaustion(limit, need, ticks) {
-                Exhaustion::No => Missed::Ask {
-                    lease,
-                    limit: quota.limit,
-                },
-                Exhaustion::Known => Missed::Exceeded(lease),
-                Exhaustion::Stale => {
-                    // Nobody waits for this answer: it is most likely the same as before.
-                    book.start_renewal(&lease, quota.limit, need);
-                    Missed::Exceeded(lease)
-                }
-            });
+    // As far as is known: what others took lately may be missing.
+    let is_reached =
+        matches!(quota.mode, QuotaMode::Balanced { .. }) && window.taken_by_all().plus(need) > limit;
+    if need > limit || is_reached {
+        return beyond(quota, lease, need);
+    }
+    if window.has(need, ticks) {
+        return Ok(hold(quota, lease, need, true));
+    }
+    match window.exhaustion(lease_limit, need, ticks) {
+        Exhaustion::No => Err(ask(lease, Some(lease_limit), need)),
+        Exhaustion::Known => beyond(quota, lease, need),
+        Exhaustion::Stale => {
+            // Nobody waits for this answer: it is most likely the same as before.
+            book.start_renewal(&lease, Some(lease_limit), need);
+            beyond(quota, lease, need)
         }
     }
-    Ok(Hold {
+}
+
+fn hold(quota: &Quota, lease: Arc<Lease>, units: Units, leased: bool) -> Hold {
+    Hold {
         lease,
         limit: quota.limit,
-        units: need,
-        leased: true,
+        units,
+        leased,
+        beyond: None,
+    }
+}
+
+const fn ask<'a>(lease: Arc<Lease>, limit: Option<Units>, need: Units) -> Missed<'a> {
+    Missed::Ask { lease, limit, need }
+}
+
+/// What becomes of a request that `quota` has no room for.
+fn beyond(quota: &Quota, lease: Arc<Lease>, need: Units) -> Result<Hold, Missed<'_>> {
+    let beyond = match quota.mode {
+        QuotaMode::Strict | QuotaMode::Balanced { .. } => {
+            return Err(Missed::Exceeded { quota, lease, need });
+        }
+        QuotaMode::Soft => Beyond::Over,
+        QuotaMode::Shadow => Beyond::WouldRefuse,
+    };
+    if !lease.window().is_known() {
+        return Err(ask(lease, None, need));
+    }
+    // Nothing is leased for what is beyond the limit; what is left of a lease stays for requests that fit.
+    Ok(Hold {
+        beyond: Some(beyond),
+        ..hold(quota, lease, need, false)
     })
 }
 
-/// Undoes what was taken for a request that is not served after all.
-pub(crate) fn undo(account: &Account, holds: &[Hold]) {
-    holds.iter().for_each(|hold| hold.put_back(hold.units));
-    account.buckets.iter().for_each(|bucket| bucket.put_back(1));
-}
-
-/// The rate limit that the request would have to wait for longest.
-fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
-    account
-        .buckets
+/// Leases more in the background for the quota that `hold` was taken of.
+fn renew(account: &Account, hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
+    let window = hold.lease.window();
+    let quota = account
+        .quotas
         .iter()
-        .map(|bucket| bucket.peek(ticks, 1))
-        .enumerate()
-        .filter(|(_, check)| !matches!(check, Check::Fits(_)))
-        .max_by_key(|(_, check)| match check {
-            Check::Fits(_) => 0,
-            Check::Later(wait) => *wait,
-            Check::Never => u64::MAX,
-        })
+        .find(|(quota, _)| quota.meter == window.key().meter);
+    let limit = quota.and_then(|(quota, _)| quota.lease_limit());
+    if let (Some(book), Some(limit)) = (book, limit)
+        && window.may_have_more(limit, ticks)
+    {
+        book.start_renewal(&hold.lease, Some(limit), Units::ZERO);
+    }
 }
 
-fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -> Decision {
+/// Undoes what was taken for a request that is not served after all. Its slots are given back when `holds` is dropped.
+pub(crate) fn undo(account: &Account, holds: &Holds) {
+    holds.iter().for_each(|hold| hold.put_back(hold.units));
+    bucket::put_back(account.buckets.iter(), holds.rate_units);
+}
+
+fn refuse_for_rate(
+    account: &Account,
+    operation: &Operation,
+    position: usize,
+    check: Check,
+    now: Now,
+) -> Decision {
     let bucket = &account.buckets[position];
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
@@ -218,12 +320,13 @@ fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -
         limit: Units::from(bucket.limit.limit),
         remaining: Units::from(remaining),
         elsewhere: Units::ZERO,
-        needed: Units::ONE,
+        needed: Units::from(operation.rate_units()),
         reset: None,
     });
-    if let Some(wait) = wait {
-        refusal = refusal.with_retry_after(wait);
-    }
+    refusal = match wait {
+        Some(wait) => refusal.with_retry_after(wait),
+        None => refusal.with_never(),
+    };
     let rate = RateReport {
         position,
         remaining,
@@ -232,6 +335,21 @@ fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -
     let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
     report.rate = Some(rate);
     Decision::Refused(refusal, report)
+}
+
+fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit, now: Now) -> Decision {
+    let refusal = Refusal::new(RefusalKind::ConcurrencyLimited)
+        .with_limit(ViolatedLimit {
+            name: limit.name.clone(),
+            limit: Units::from(limit.limit),
+            remaining: Units::ZERO,
+            elsewhere: Units::ZERO,
+            needed: Units::ONE,
+            reset: None,
+        })
+        .with_retry_after(SLOT_FREE_AFTER);
+    let first = account.quotas.first().map(|(quota, _)| quota);
+    Decision::Refused(refusal, report(account, first, now))
 }
 
 fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units, now: Now) -> Decision {
@@ -257,8 +375,27 @@ fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units
         } else {
             until_reset
         });
+    } else {
+        refusal = refusal.with_never();
     }
     Decision::Refused(refusal, report(account, Some(quota), now))
+}
+
+/// The limits as they stand, with what `operation` is charged if it ends well counted in.
+fn report_held(account: &Account, operation: &Operation, holds: &Holds, now: Now) -> LimitReport {
+    // The first quota's window is at hand if anything was taken of it; that saves looking it up again.
+    let first = account.quotas.first().map(|(quota, _)| quota);
+    let held = first.and_then(|first| {
+        let hold = holds.iter().next()?;
+        (hold.lease.window().key().meter == first.meter).then(|| quota_report(first, &hold.lease))
+    });
+    let Some(mut quota) = held else {
+        return report_with(account, |meter| operation.units_of(meter), now);
+    };
+    quota.used = quota
+        .used
+        .plus(first.map_or(Units::ZERO, |first| operation.units_of(&first.meter)));
+    report_of(account, Some(quota), now)
 }
 
 /// The limits as they stand, with what the request in hand is charged of a meter counted in.
@@ -311,16 +448,23 @@ fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
             .quotas
             .iter()
             .find(|(quota, _)| quota.meter == shown.meter)?;
-        let lease = counter.at(now.wall)?;
-        let period = lease.window().key().period;
-        Some(QuotaReport {
-            name: limit_name(shown),
-            limit: shown.limit,
-            used: lease.window().used(),
-            start: period.start,
-            reset: period.end,
-        })
+        Some(quota_report(shown, &*counter.at(now.wall)?))
     });
+    report_of(account, quota, now)
+}
+
+fn quota_report(quota: &Quota, lease: &Lease) -> QuotaReport {
+    let period = lease.window().key().period;
+    QuotaReport {
+        name: limit_name(quota),
+        limit: quota.limit,
+        used: lease.window().used(),
+        start: period.start,
+        reset: period.end,
+    }
+}
+
+fn report_of(account: &Account, quota: Option<QuotaReport>, now: Now) -> LimitReport {
     let limited = quota.as_ref().is_some_and(|quota| quota.limit.is_some());
     LimitReport {
         plan: Arc::clone(&account.plan),

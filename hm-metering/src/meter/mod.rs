@@ -10,6 +10,7 @@
 
 mod account;
 mod admission;
+mod bucket;
 mod builder;
 mod call;
 mod charge;
@@ -20,6 +21,7 @@ mod fill;
 mod flusher;
 mod rejection;
 mod report;
+mod slots;
 
 use std::fmt;
 use std::future::Future;

@@ -110,6 +110,7 @@ impl Rejection {
             RefusalKind::MissingScope => Some("Bearer error=\"insufficient_scope\""),
             RefusalKind::UnreadableKey
             | RefusalKind::RateLimited
+            | RefusalKind::ConcurrencyLimited
             | RefusalKind::QuotaExceeded
             | RefusalKind::Unavailable => None,
         }
@@ -122,7 +123,9 @@ impl Rejection {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => ("about:blank", "Unauthorized"),
             RefusalKind::UnreadableKey => ("about:blank", "Bad Request"),
             RefusalKind::MissingScope => ("about:blank", "Forbidden"),
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded => (QUOTA_EXCEEDED, "Quota Exceeded"),
+            RefusalKind::RateLimited | RefusalKind::ConcurrencyLimited | RefusalKind::QuotaExceeded => {
+                (QUOTA_EXCEEDED, "Quota Exceeded")
+            }
             RefusalKind::Unavailable => (REDUCED_CAPACITY, "Temporary Reduced Capacity"),
         };
         let limit = self.refusal.limit();

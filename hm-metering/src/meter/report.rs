@@ -223,6 +223,7 @@ mod tests {
             plan: Arc::new(Plan {
                 id: PlanId::from_static("pro"),
                 rates: vec![second],
+                concurrency: Vec::new(),
                 quotas: Vec::new(),
             }),
             now: Timestamp::from_micros(1_797_033_600_500_000),

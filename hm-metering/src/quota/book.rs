@@ -179,8 +179,8 @@ impl LeaseBook {
         let now = self.clock.monotonic();
         let granted = grant.granted;
         let is_enough = lease.window.remaining().plus(granted) >= need.max(Units::ONE);
+        lease.set_token(grant.token);
         lease.with_state(|state| {
-            state.token = Some(grant.token);
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
             state.granted_at = Some(now);
             // A wish that was cut says nothing about the next one.

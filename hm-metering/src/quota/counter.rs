@@ -1,7 +1,6 @@
 //! An account's meter over its periods.
 
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -30,10 +29,7 @@ impl Counter {
     /// The window that `now` lies in, if it is the one in use.
     pub(crate) fn at(&self, now: Timestamp) -> Option<Arc<Lease>> {
         let lease = self.current.load_full()?;
-        // Pairs with `retire`: either it sees this handle, or this sees that the lease is retired.
-        fence(Ordering::SeqCst);
-        let in_use = !lease.retired.load(Ordering::Relaxed) && lease.window.key().period.contains(now);
-        in_use.then_some(lease)
+        lease.window.key().period.contains(now).then_some(lease)
     }
 
     /// The window for `period`, made if need be.
@@ -66,39 +62,108 @@ impl Counter {
             .clone()
     }
 
-    /// Forgets windows that `is_done` with, that have nothing to give back, and that no request holds.
+    /// Forgets windows that `is_done` with, that have nothing to give back, and that nobody holds.
     pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|lease| {
-            let empty =
-                lease.window.remaining().is_zero() && lease.with_state(|state| state.pending.is_none());
-            !(empty && is_done(lease) && self.retire(lease))
+        windows.retain_mut(|lease| {
+            if !(lease.is_empty() && is_done(lease)) {
+                return true;
+            }
+            let is_current = self
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, lease));
+            if is_current {
+                // The list's handle and the counter's. Whoever has another is not done with it.
+                if Arc::strong_count(lease) > 2 {
+                    return true;
+                }
+                // From here on nobody can get hold of it but through the list, which is locked. A request that got it
+                // before has its handle counted: the swap sees to that, as it must, or it might free what is in use.
+                self.current.store(None);
+            }
+            // Nobody else has it now, or will. What the last holder did, such as putting units back, is seen from here.
+            let is_forgotten = Arc::get_mut(lease).is_some_and(|lease| lease.is_empty());
+            !is_forgotten
         });
-    }
-
-    /// Takes a window out of use, unless somebody holds it.
-    fn retire(&self, lease: &Arc<Lease>) -> bool {
-        let current = self
-            .current
-            .load_full()
-            .filter(|current| Arc::ptr_eq(current, lease));
-        lease.retired.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        // The list's own handle, and where it is current two more: the counter's and the one just loaded.
-        let own = if current.is_some() { 3 } else { 1 };
-        if Arc::strong_count(lease) > own {
-            lease.retired.store(false, Ordering::Relaxed);
-            return false;
-        }
-        if current.is_some() {
-            self.current.store(None);
-        }
-        true
     }
 }
 
 impl fmt::Debug for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counter").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Units;
+
+    fn period() -> Period {
+        Period {
+            start: Timestamp::from_micros(0),
+            end: Timestamp::from_micros(10),
+        }
+    }
+
+    fn open(counter: &Counter) -> Arc<Lease> {
+        let account = AccountId::from_uuid(uuid::Uuid::nil());
+        counter.open(account, &MeterName::REQUESTS, period())
+    }
+
+    #[test]
+    fn what_is_held_has_units_or_is_not_done_is_not_forgotten() {
+        let counter = Counter::new();
+        let held = open(&counter);
+        counter.sweep(|_| true);
+        assert!(Arc::ptr_eq(&held, &open(&counter)), "a request holds it");
+        held.window.grant(Units::ONE, 1, 0);
+        drop(held);
+        counter.sweep(|_| true);
+        assert_eq!(counter.leases().len(), 1, "it has a unit to give back");
+        open(&counter).window.drain(Units::ZERO);
+        counter.sweep(|_| false);
+        assert_eq!(counter.leases().len(), 1, "it is not done");
+        counter.sweep(|_| true);
+        assert!(counter.leases().is_empty() && counter.at(period().start).is_none());
+    }
+
+    #[test]
+    fn no_unit_is_lost_in_a_window_that_is_forgotten_meanwhile() {
+        let counter = Counter::new();
+        let put_back = std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| {
+                let mut found = 0;
+                for _ in 0..20_000 {
+                    counter.sweep(|_| true);
+                    for lease in counter.leases() {
+                        found += lease.window.drain(Units::ZERO).get();
+                    }
+                }
+                found
+            });
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..20_000 {
+                            let lease = counter.at(period().start).unwrap_or_else(|| open(&counter));
+                            lease.window.note_taken(Units::ONE);
+                            lease.window.put_back(Units::ONE);
+                        }
+                        20_000
+                    })
+                })
+                .collect();
+            let put_back: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            put_back - sweeping.join().unwrap()
+        });
+        let left: u64 = counter
+            .leases()
+            .iter()
+            .map(|lease| lease.window.remaining().get())
+            .sum();
+        assert_eq!(left, put_back);
     }
 }

@@ -72,6 +72,11 @@ impl Window {
         &self.key
     }
 
+    /// Whether `units` could be taken out of the lease. Takes nothing.
+    pub(crate) fn has(&self, units: Units, now: u64) -> bool {
+        now < self.until.load(Ordering::Acquire) && self.remaining.load(Ordering::Acquire) >= units.get()
+    }
+
     /// Takes `units` out of the lease.
     pub(crate) fn take(&self, units: Units, now: u64) -> Take {
         if now >= self.until.load(Ordering::Acquire) && !units.is_zero() {
