@@ -24,23 +24,38 @@ pub struct Model {
     pub source: Option<String>,
     /// The HTTP status; 499 when the client went away before there was one.
     pub status: i32,
+    /// The status of a gRPC call.
+    pub grpc_status: Option<i16>,
     /// How the request ended.
     pub outcome: String,
     /// Why it was refused, if it was.
     pub refusal: Option<String>,
+    /// Why a shadow quota would have refused it.
+    pub would_refuse: Option<String>,
     /// Units of the meter `requests` that were charged.
     pub units: i64,
     /// Units of other meters: an object of meter to units.
     #[sea_orm(column_type = "JsonBinary", nullable)]
     pub meter_units: Option<Json>,
+    /// Whether units went over a quota that does not refuse, or over what was reserved.
+    pub over: bool,
     /// Time to the end of the answer, in whole milliseconds.
     pub response_time_ms: i64,
     /// The same in microseconds.
     pub response_time_us: i64,
+    /// Time to the first byte of the answer's body, in microseconds.
+    pub first_byte_us: Option<i64>,
+    /// Bytes of the request's body.
+    pub bytes_in: i64,
+    /// Bytes of the answer's body.
+    pub bytes_out: i64,
     /// The id under which logs know the request; empty where there was none.
     pub request_id: String,
     /// The replica that answered.
     pub replica: Option<Uuid>,
+    /// What the handler noted: an object of name to value.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub tags: Option<Json>,
     /// When the request came in.
     pub created_at: i64,
 }

@@ -27,6 +27,7 @@ mod m20261122_000003_quota;
 mod m20261122_000004_usage;
 mod m20261122_000005_billing;
 mod m20261122_000006_audit;
+mod m20261125_000007_event_details;
 
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000004_usage::Migration),
         Box::new(m20261122_000005_billing::Migration),
         Box::new(m20261122_000006_audit::Migration),
+        Box::new(m20261125_000007_event_details::Migration),
     ]
 }
 

@@ -110,11 +110,19 @@ pub fn event(account: AccountId, key: Option<KeyId>) -> Event {
         method: "GET".into(),
         source: Some("wiki".into()),
         status: 200,
+        grpc_status: None,
         outcome: Outcome::Completed,
         refusal: None,
+        would_refuse: None,
         units: vec![(MeterName::REQUESTS, Units::ONE)],
+        over: false,
         response_time_us: 1_500,
+        first_byte_us: None,
+        bytes_in: 0,
+        bytes_out: 0,
         request_id: "r".into(),
+        replica: ReplicaId::from_uuid(Uuid::from_u128(7)),
+        tags: Vec::new(),
     }
 }
 

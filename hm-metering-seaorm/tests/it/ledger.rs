@@ -170,6 +170,9 @@ async fn more_events_than_a_statement_has_parameters_for_are_one_batch() {
                 });
                 event.endpoint = "/nul\0/it's \"ü\" \\ {NULL}".into();
                 event.units = vec![(MeterName::from_static("tokens"), Units::MAX)];
+                event.first_byte_us = (number % 2 > 0).then_some(u64::MAX);
+                event.bytes_in = u64::MAX;
+                event.tags = vec![("nul\0".into(), "\0".into())];
                 event
             })
             .collect();
@@ -189,7 +192,13 @@ async fn more_events_than_a_statement_has_parameters_for_are_one_batch() {
                 "{source:?}"
             );
         }
-        assert_eq!(listed.items[0].endpoint, "/nul\u{fffd}/it's \"ü\" \\ {NULL}");
+        let first = &listed.items[0];
+        assert_eq!(first.endpoint, "/nul\u{fffd}/it's \"ü\" \\ {NULL}");
+        assert_eq!(first.bytes_in, i64::MAX.unsigned_abs());
+        assert_eq!(first.tags, [("nul\u{fffd}".to_owned(), "\u{fffd}".to_owned())]);
+        for first_byte in [None, Some(i64::MAX.unsigned_abs())] {
+            assert!(listed.items.iter().any(|event| event.first_byte_us == first_byte));
+        }
         database.close().await.unwrap();
     }
 }

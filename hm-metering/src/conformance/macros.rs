@@ -227,6 +227,8 @@ macro_rules! __usage_store_cases {
             [$($with)*]
             one {
                 events_come_back_as_they_were
+                details_come_back_as_they_were
+                tags_come_back_as_they_were
                 text_of_events_comes_back_as_it_was
                 ranges_are_exact_to_the_microsecond
                 an_empty_range_has_no_events

@@ -163,11 +163,19 @@ pub(super) fn event(account: AccountId, at: Timestamp) -> Event {
         method: "POST".to_owned(),
         source: None,
         status: 200,
+        grpc_status: None,
         outcome: Outcome::Completed,
         refusal: None,
+        would_refuse: None,
         units: vec![(MeterName::REQUESTS, Units::ONE)],
+        over: false,
         response_time_us: 1_500,
+        first_byte_us: None,
+        bytes_in: 0,
+        bytes_out: 0,
         request_id: "request-1".to_owned(),
+        replica: uuid().into(),
+        tags: Vec::new(),
     }
 }
 

@@ -26,15 +26,27 @@ fn feed(digest: &mut Sha256, event: &Event) {
     text(digest, event.method.as_bytes());
     optional(digest, event.source.as_deref());
     digest.update(event.status.to_be_bytes());
+    optional(digest, event.grpc_status.map(u8::to_be_bytes));
     text(digest, event.outcome.as_str().as_bytes());
     optional(digest, event.refusal.as_deref());
+    optional(digest, event.would_refuse.as_deref());
     digest.update((event.units.len() as u64).to_be_bytes());
     for (meter, units) in &event.units {
         text(digest, meter.as_str().as_bytes());
         digest.update(units.get().to_be_bytes());
     }
+    digest.update([u8::from(event.over)]);
     digest.update(event.response_time_us.to_be_bytes());
+    optional(digest, event.first_byte_us.map(u64::to_be_bytes));
+    digest.update(event.bytes_in.to_be_bytes());
+    digest.update(event.bytes_out.to_be_bytes());
     text(digest, event.request_id.as_bytes());
+    digest.update(event.replica.as_uuid());
+    digest.update((event.tags.len() as u64).to_be_bytes());
+    for (name, value) in &event.tags {
+        text(digest, name.as_bytes());
+        text(digest, value.as_bytes());
+    }
 }
 
 fn optional(digest: &mut Sha256, value: Option<impl AsRef<[u8]>>) {

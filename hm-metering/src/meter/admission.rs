@@ -14,7 +14,7 @@ use super::charge::Charge;
 use super::decide::{Hold, Holds, Now, report_with};
 use super::flusher::{Charged, Finished};
 use super::report::LimitReport;
-use crate::id::EventId;
+use crate::id::{EventId, ReplicaId};
 use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::principal::Principal;
@@ -38,6 +38,7 @@ pub struct Admission {
 
 pub(crate) struct Open {
     pub(crate) id: EventId,
+    pub(crate) replica: ReplicaId,
     pub(crate) permit: OwnedPermit<Finished>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) arrived: Now,
@@ -185,6 +186,7 @@ impl Open {
         let status = self.final_status(outcome);
         let meters = self.charged_if(outcome);
         let charges = self.settle(&meters, now);
+        let said = self.charge.said().unwrap_or_default();
         let event = Event {
             id: self.id,
             at: self.arrived.wall,
@@ -194,13 +196,21 @@ impl Open {
             operation: self.operation.name().clone(),
             endpoint: self.facts.endpoint,
             method: self.facts.method,
-            source: self.charge.said().and_then(|said| said.source),
+            source: said.source,
             status,
+            grpc_status: None,
             outcome,
             refusal: None,
+            would_refuse: None,
             units: meters,
+            over: false,
             response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
+            first_byte_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
             request_id: self.facts.request_id,
+            replica: self.replica,
+            tags: said.tags,
         };
         self.permit.send(Finished { event, charges });
     }
@@ -293,7 +303,7 @@ impl Open {
     fn final_status(&self, outcome: Outcome) -> u16 {
         let unanswered = match outcome {
             Outcome::ClientGone => CLIENT_GONE,
-            Outcome::NotReached => StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            Outcome::NotReached | Outcome::TimedOut => StatusCode::SERVICE_UNAVAILABLE.as_u16(),
             Outcome::Completed
             | Outcome::Refused
             | Outcome::BodyError
@@ -313,6 +323,7 @@ const fn is_charged(outcome: Outcome, status: u16) -> bool {
         | Outcome::BodyError
         | Outcome::ServiceError
         | Outcome::Panicked
+        | Outcome::TimedOut
         | Outcome::NotReached => false,
     }
 }

@@ -255,6 +255,7 @@ impl MeterBuilder {
             book,
             fingerprints: Fingerprints::from_os().map_err(ConfigError::NoRandomness)?,
             ids,
+            replica: holder.replica,
             clock: self.clock,
             finished: finished_sender,
             requests: request_sender,

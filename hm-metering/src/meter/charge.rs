@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::name::MeterName;
 use crate::units::Units;
+use crate::usage::Event;
 
 const SOURCE_MAX: usize = 64;
 /// A request that names more meters than this is a mistake; further ones are not counted.
@@ -30,6 +31,8 @@ struct Shared {
 pub(crate) struct Said {
     pub(crate) meters: Vec<(MeterName, Units)>,
     pub(crate) source: Option<String>,
+    /// Sorted by name, none twice.
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 impl Charge {
@@ -50,11 +53,26 @@ impl Charge {
 
     /// Where the answer came from, for the ledger and reports; cut to 64 bytes.
     pub fn set_source(&self, source: &str) {
-        let end = (0..=SOURCE_MAX.min(source.len()))
-            .rev()
-            .find(|end| source.is_char_boundary(*end))
-            .unwrap_or(0);
-        self.touch(|said| said.source = Some(source[..end].to_owned()));
+        self.touch(|said| said.source = Some(cut(source, SOURCE_MAX).to_owned()));
+    }
+
+    /// Notes something about the request for the ledger, such as the model that answered. The last value of a name
+    /// counts; it is cut to [`Event::TAG_VALUE_MAX`] bytes. A name that is empty or longer than [`Event::TAG_NAME_MAX`]
+    /// bytes, and more names than [`Event::TAGS_MAX`], are mistakes: they are left out, with a warning in the log.
+    pub fn tag(&self, name: &str, value: &str) {
+        let value = cut(value, Event::TAG_VALUE_MAX);
+        self.touch(
+            |said| match said.tags.binary_search_by(|(has, _)| has.as_str().cmp(name)) {
+                Ok(place) => value.clone_into(&mut said.tags[place].1),
+                Err(place) if is_tag_name(name) && said.tags.len() < Event::TAGS_MAX => {
+                    said.tags.insert(place, (name.to_owned(), value.to_owned()));
+                }
+                Err(_) => tracing::warn!(
+                    tag.name = cut(name, Event::TAG_NAME_MAX),
+                    "a request has too many tags, or one without a proper name; this one is left out"
+                ),
+            },
+        );
     }
 
     fn change(&self, meter: &MeterName, change: impl FnOnce(Units) -> Units) {
@@ -81,6 +99,15 @@ impl Charge {
             .load(Ordering::Acquire)
             .then(|| self.0.said.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+}
+
+fn is_tag_name(name: &str) -> bool {
+    (1..=Event::TAG_NAME_MAX).contains(&name.len())
+}
+
+/// The longest start of `text` that has at most `max` bytes and only whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }
 
 impl fmt::Debug for Charge {
@@ -118,5 +145,37 @@ mod tests {
         let said = charge.said().unwrap();
         assert_eq!(said.meters.len(), METERS_MAX);
         assert_eq!(said.source.unwrap().len(), 64);
+    }
+
+    #[test]
+    fn tags_are_sorted_and_the_last_value_of_a_name_counts() {
+        let charge = Charge::new();
+        charge.tag("region", "eu");
+        charge.tag("model", "small");
+        charge.clone().tag("region", "");
+        let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            charge.said().unwrap().tags,
+            [tag("model", "small"), tag("region", "")]
+        );
+    }
+
+    #[test]
+    fn tags_are_bounded_in_number_and_size() {
+        let charge = Charge::new();
+        let longest = "n".repeat(Event::TAG_NAME_MAX);
+        for name in ["", &"n".repeat(Event::TAG_NAME_MAX + 1), &longest] {
+            charge.tag(name, &"x".repeat(Event::TAG_VALUE_MAX - 1));
+        }
+        charge.tag(&longest, &("x".repeat(Event::TAG_VALUE_MAX - 1) + "ä"));
+        let tags = charge.said().unwrap().tags;
+        assert_eq!(tags, [(longest.clone(), "x".repeat(Event::TAG_VALUE_MAX - 1))]);
+        for i in 0..100 {
+            charge.tag(&format!("t{i}"), "v");
+        }
+        charge.tag(&longest, "still changed");
+        let tags = charge.said().unwrap().tags;
+        assert_eq!(tags.len(), Event::TAGS_MAX);
+        assert_eq!(tags[0], (longest, "still changed".to_owned()));
     }
 }

@@ -50,7 +50,7 @@ use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
 use fill::{Filled, Filler};
 use flusher::{Finished, Request};
 
-use crate::id::{AccountId, EventId, IdSource, KeyId};
+use crate::id::{AccountId, EventId, IdSource, KeyId, ReplicaId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
 use crate::operation::Operation;
@@ -77,6 +77,7 @@ pub(crate) struct Engine {
     book: Option<Arc<LeaseBook>>,
     fingerprints: Fingerprints,
     ids: IdSource,
+    replica: ReplicaId,
     clock: Arc<dyn Clock>,
     finished: mpsc::Sender<Finished>,
     requests: mpsc::Sender<Request>,
@@ -378,6 +379,7 @@ impl Engine {
         };
         Ok(Admission::new(Open {
             id: request.id,
+            replica: self.replica,
             permit,
             clock: Arc::clone(&self.clock),
             arrived: request.arrived,
@@ -423,11 +425,19 @@ impl Engine {
             method: request.facts.method.clone(),
             source: None,
             status: refusal.status().as_u16(),
+            grpc_status: None,
             outcome: Outcome::Refused,
             refusal: Some(refusal.code().to_owned()),
+            would_refuse: None,
             units: Vec::new(),
+            over: false,
             response_time_us: micros(now.monotonic.saturating_sub(request.arrived.monotonic)),
+            first_byte_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
             request_id: request.facts.request_id.clone(),
+            replica: self.replica,
+            tags: Vec::new(),
         };
         let recorded = has_room
             && self

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AccountId, EventId, KeyId, UserId};
+use crate::id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 use crate::name::{MeterName, OperationName};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -24,6 +24,8 @@ pub enum Outcome {
     ServiceError,
     /// The handler panicked.
     Panicked,
+    /// Our own time limit ended it.
+    TimedOut,
     /// The request was admitted, but the handler was never called.
     NotReached,
 }
@@ -39,6 +41,7 @@ impl Outcome {
             Self::BodyError => "body_error",
             Self::ServiceError => "service_error",
             Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
             Self::NotReached => "not_reached",
         }
     }
@@ -53,6 +56,7 @@ impl Outcome {
             Self::BodyError,
             Self::ServiceError,
             Self::Panicked,
+            Self::TimedOut,
             Self::NotReached,
         ]
         .into_iter()
@@ -67,6 +71,8 @@ impl Outcome {
 }
 
 /// One finished request. Nothing in it ever changes.
+///
+/// Times and sizes greater than [`i64::MAX`] are kept as that number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its name for ever.
@@ -89,19 +95,43 @@ pub struct Event {
     pub source: Option<String>,
     /// The HTTP status; 499 when the client went away before there was one.
     pub status: u16,
+    /// The status of a gRPC call, from its trailers, or from its head where that is all there is. None for other
+    /// requests, and for a call that ended without one.
+    pub grpc_status: Option<u8>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why we refused it, by the refusal's code.
     pub refusal: Option<String>,
+    /// The code of the refusal that a shadow quota would have given. The request was served all the same.
+    pub would_refuse: Option<String>,
     /// What was charged, by meter; meters with nothing charged are left out. Sorted by meter, none twice.
     pub units: Vec<(MeterName, Units)>,
+    /// Whether units went over a quota that does not refuse, or over what was reserved for the request.
+    pub over: bool,
     /// From the request's arrival to the end of its response, in microseconds.
     pub response_time_us: u64,
+    /// From the request's arrival to the first byte of the response's body, in microseconds. None when there was none.
+    pub first_byte_us: Option<u64>,
+    /// The size of the request's body in bytes: what was read of it, or else what was announced.
+    pub bytes_in: u64,
+    /// How many bytes of the response's body were handed over.
+    pub bytes_out: u64,
     /// The id that the caller can name, at most 128 bytes.
     pub request_id: String,
+    /// The installation that served it.
+    pub replica: ReplicaId,
+    /// What the handler noted, by name: at most [`Event::TAGS_MAX`]. Sorted by name, none twice.
+    pub tags: Vec<(String, String)>,
 }
 
 impl Event {
+    /// How many tags an event has at most.
+    pub const TAGS_MAX: usize = 8;
+    /// How many bytes the name of a tag has at most.
+    pub const TAG_NAME_MAX: usize = 32;
+    /// How many bytes the value of a tag has at most.
+    pub const TAG_VALUE_MAX: usize = 128;
+
     /// What was charged on `meter`.
     #[must_use]
     pub fn units_of(&self, meter: &MeterName) -> Units {

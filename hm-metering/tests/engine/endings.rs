@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hm_metering::usage::{Event, Outcome};
-use hm_metering::{Charge, MeterName, Units};
+use hm_metering::{Charge, MeterName, ReplicaId, Units};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -388,6 +388,8 @@ async fn a_handler_says_what_the_request_really_took() {
         charge.add(&MeterName::from_static("tokens"), Units::new(40));
         charge.add(&MeterName::from_static("tokens"), Units::new(2));
         charge.set_source("wiki");
+        charge.tag("model", "small");
+        charge.tag("language", "日本語");
         facts(request).await
     });
     let response = stage
@@ -401,6 +403,28 @@ async fn a_handler_says_what_the_request_really_took() {
     let event = ended(&stage, Outcome::Completed, 200, 3).await;
     assert_eq!(event.units_of(&MeterName::from_static("tokens")), Units::new(42));
     assert_eq!(event.source.as_deref(), Some("wiki"));
+    let tags = [("language", "日本語"), ("model", "small")];
+    assert_eq!(
+        event.tags,
+        tags.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn an_event_names_the_replica_that_served_it() {
+    let replica = ReplicaId::from_uuid(uuid::Uuid::from_u128(7));
+    let stage = Stage::with(FIVE, Vec::new(), |meter| meter.replica(replica)).await;
+    for _ in 0..6 {
+        let service = stage.meter.layer("facts").layer(handler(facts));
+        let response = service.oneshot(stage.request()).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    let events = stage.events().await;
+    assert_eq!(events.len(), 6);
+    assert_eq!(events[5].outcome, Outcome::Refused);
+    for event in events {
+        assert_eq!(event.replica, replica);
+    }
 }
 
 #[tokio::test]

@@ -29,11 +29,19 @@ fn event(account: AccountId, key: Option<KeyId>, outcome: Outcome, seconds: i64)
         method: "GET".to_owned(),
         source: None,
         status: 200,
+        grpc_status: None,
         outcome,
         refusal: None,
+        would_refuse: None,
         units: vec![(MeterName::REQUESTS, Units::ONE)],
+        over: false,
         response_time_us: 10,
+        first_byte_us: None,
+        bytes_in: 0,
+        bytes_out: 0,
         request_id: String::new(),
+        replica: Uuid::from_u128(7).into(),
+        tags: Vec::new(),
     }
 }
 

@@ -29,15 +29,27 @@ fn write(event: &Event, bytes: &mut Vec<u8>) {
     text(&event.method, bytes);
     option_text(event.source.as_deref(), bytes);
     bytes.extend(event.status.to_le_bytes());
+    option(event.grpc_status.map(u8::to_le_bytes), bytes);
     text(event.outcome.as_str(), bytes);
     option_text(event.refusal.as_deref(), bytes);
+    option_text(event.would_refuse.as_deref(), bytes);
     bytes.extend((event.units.len() as u64).to_le_bytes());
     for (meter, units) in &event.units {
         text(meter.as_str(), bytes);
         bytes.extend(units.get().to_le_bytes());
     }
+    bytes.push(u8::from(event.over));
     bytes.extend(event.response_time_us.to_le_bytes());
+    option(event.first_byte_us.map(u64::to_le_bytes), bytes);
+    bytes.extend(event.bytes_in.to_le_bytes());
+    bytes.extend(event.bytes_out.to_le_bytes());
     text(&event.request_id, bytes);
+    bytes.extend(event.replica.as_uuid().as_bytes());
+    bytes.extend((event.tags.len() as u64).to_le_bytes());
+    for (name, value) in &event.tags {
+        text(name, bytes);
+        text(value, bytes);
+    }
 }
 
 fn text(text: &str, bytes: &mut Vec<u8>) {
@@ -50,7 +62,7 @@ fn option_text(value: Option<&str>, bytes: &mut Vec<u8>) {
     text(value.unwrap_or_default(), bytes);
 }
 
-fn option(value: Option<[u8; 16]>, bytes: &mut Vec<u8>) {
+fn option<const N: usize>(value: Option<[u8; N]>, bytes: &mut Vec<u8>) {
     bytes.push(u8::from(value.is_some()));
-    bytes.extend(value.unwrap_or_default());
+    bytes.extend(value.unwrap_or([0; N]));
 }

@@ -1,5 +1,7 @@
 //! Rows of `usage_events` and the events they stand for.
 
+use std::collections::BTreeMap;
+
 use hm_metering::usage::{Event, Outcome};
 use hm_metering::{AccountId, EventId, KeyId, MeterName, OperationName, ReplicaId, Timestamp, Units, UserId};
 use sea_orm::prelude::Json;
@@ -8,9 +10,9 @@ use serde_json::Map;
 use crate::entity::usage_event::Model;
 use crate::error::Failure;
 
-/// The row of an event that `replica` recorded.
-pub(super) fn to_row(event: &Event, replica: ReplicaId) -> Model {
-    let response_time_us = i64::try_from(event.response_time_us).unwrap_or(i64::MAX);
+/// The row of an event.
+pub(super) fn to_row(event: &Event) -> Model {
+    let response_time_us = capped(event.response_time_us);
     Model {
         id: event.id.as_uuid(),
         account_id: event.account.as_uuid(),
@@ -21,14 +23,21 @@ pub(super) fn to_row(event: &Event, replica: ReplicaId) -> Model {
         method: clean(&event.method),
         source: event.source.as_deref().map(clean),
         status: i32::from(event.status),
+        grpc_status: event.grpc_status.map(i16::from),
         outcome: event.outcome.as_str().to_owned(),
         refusal: event.refusal.as_deref().map(clean),
+        would_refuse: event.would_refuse.as_deref().map(clean),
         units: event.units_of(&MeterName::REQUESTS).as_i64(),
         meter_units: other_meters(event),
+        over: event.over,
         response_time_ms: response_time_us / 1_000,
         response_time_us,
+        first_byte_us: event.first_byte_us.map(capped),
+        bytes_in: capped(event.bytes_in),
+        bytes_out: capped(event.bytes_out),
         request_id: clean(&event.request_id),
-        replica: Some(replica.as_uuid()),
+        replica: Some(event.replica.as_uuid()),
+        tags: tags(event),
         created_at: event.at.as_micros(),
     }
 }
@@ -47,6 +56,11 @@ pub(super) fn from_row(row: Model) -> Result<Event, Failure> {
         }
     }
     units.sort_unstable();
+    let tags: BTreeMap<String, String> = match row.tags {
+        Some(tags) => serde_json::from_value(tags).map_err(Failure::unreadable)?,
+        None => BTreeMap::new(),
+    };
+    let size = |column| u64::try_from(column).map_err(Failure::unreadable);
     Ok(Event {
         id: EventId::from_uuid(row.id),
         at: Timestamp::from_micros(row.created_at),
@@ -58,11 +72,24 @@ pub(super) fn from_row(row: Model) -> Result<Event, Failure> {
         method: row.method,
         source: row.source,
         status: u16::try_from(row.status).map_err(Failure::unreadable)?,
+        grpc_status: row
+            .grpc_status
+            .map(u8::try_from)
+            .transpose()
+            .map_err(Failure::unreadable)?,
         outcome: Outcome::parse(&row.outcome).ok_or(Failure::CORRUPT)?,
         refusal: row.refusal,
+        would_refuse: row.would_refuse,
         units,
-        response_time_us: u64::try_from(row.response_time_us).map_err(Failure::unreadable)?,
+        over: row.over,
+        response_time_us: size(row.response_time_us)?,
+        first_byte_us: row.first_byte_us.map(size).transpose()?,
+        bytes_in: size(row.bytes_in)?,
+        bytes_out: size(row.bytes_out)?,
         request_id: row.request_id,
+        // Every row that we wrote has one.
+        replica: ReplicaId::from_uuid(row.replica.unwrap_or_default()),
+        tags: tags.into_iter().collect(),
     })
 }
 
@@ -74,6 +101,20 @@ fn other_meters(event: &Event) -> Option<Json> {
         .map(|(meter, units)| (meter.as_str().to_owned(), Json::from(units.get())))
         .collect();
     (!others.is_empty()).then_some(Json::Object(others))
+}
+
+fn tags(event: &Event) -> Option<Json> {
+    let tags: Map<String, Json> = event
+        .tags
+        .iter()
+        .map(|(name, value)| (clean(name), Json::from(clean(value))))
+        .collect();
+    (!tags.is_empty()).then_some(Json::Object(tags))
+}
+
+/// Columns are signed.
+fn capped(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// PostgreSQL keeps no NUL in a text. An event is not worth losing for one that a client smuggled in.

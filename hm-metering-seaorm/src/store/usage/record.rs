@@ -30,12 +30,11 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(batch: &Batch) -> Self {
-        let row = |event| event::to_row(event, batch.id.replica);
         Self {
             id: batch.id,
             created_at: batch.created_at,
             digest: digest::of(&batch.events),
-            events: batch.events.iter().map(row).collect(),
+            events: batch.events.iter().map(event::to_row).collect(),
             rollups: rollup::of(&batch.events),
             settlements: batch.settlements.clone(),
             summaries: summary::of(&batch.settlements, &batch.events, batch.created_at),

@@ -1,7 +1,7 @@
 //! Recording batches.
 
 use super::SinkFixture;
-use crate::conformance::sample::{at, at_once, batch, batch_of, drop_after, event, holder, kind};
+use crate::conformance::sample::{at, at_once, batch, batch_of, drop_after, event, holder, kind, uuid};
 use crate::error::StoreErrorKind;
 use crate::quota::Holder;
 use crate::units::Units;
@@ -58,7 +58,7 @@ pub async fn batches_of_any_origin_are_told_apart(fixture: SinkFixture) {
 /// The same batch id with other events is a conflict, whichever field differs.
 pub async fn a_batch_id_with_other_events_is_a_conflict(fixture: SinkFixture) {
     type Change = fn(&mut Batch);
-    let changes: [Change; 9] = [
+    let changes: [Change; 18] = [
         |batch| batch.events.clear(),
         |batch| {
             batch.events.pop();
@@ -70,6 +70,15 @@ pub async fn a_batch_id_with_other_events_is_a_conflict(fixture: SinkFixture) {
         |batch| batch.events[0].source = Some(String::new()),
         |batch| batch.events[0].endpoint.push('x'),
         |batch| batch.events[0].response_time_us += 1,
+        |batch| batch.events[0].grpc_status = Some(0),
+        |batch| batch.events[0].would_refuse = Some(String::new()),
+        |batch| batch.events[0].over = true,
+        |batch| batch.events[0].first_byte_us = Some(0),
+        |batch| batch.events[0].bytes_in = 1,
+        |batch| batch.events[0].bytes_out = 1,
+        |batch| batch.events[0].replica = uuid().into(),
+        |batch| batch.events[0].tags = vec![(String::new(), String::new())],
+        |batch| batch.events[1].tags = vec![("model".to_owned(), "small".to_owned())],
     ];
     let account = fixture.owner().await.account;
     let first = batch(vec![event(account, at(1)), event(account, at(1))]);

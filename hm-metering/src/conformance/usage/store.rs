@@ -20,6 +20,7 @@ pub async fn events_come_back_as_they_were(fixture: UsageFixture) {
         Outcome::BodyError,
         Outcome::ServiceError,
         Outcome::Panicked,
+        Outcome::TimedOut,
         Outcome::NotReached,
     ];
     let mut events: Vec<Event> = outcomes
@@ -32,6 +33,13 @@ pub async fn events_come_back_as_they_were(fixture: UsageFixture) {
             outcome,
             units: vec![(MeterName::REQUESTS, Units::MAX), (TOKENS, Units::ONE)],
             response_time_us: 30 * 86_400_000_000,
+            first_byte_us: Some(29 * 86_400_000_000),
+            bytes_in: 1,
+            bytes_out: 1 << 40,
+            tags: vec![
+                ("model".to_owned(), "small".to_owned()),
+                ("region".to_owned(), "eu".to_owned()),
+            ],
             ..event(owner.account, at(1))
         })
         .collect();
@@ -48,6 +56,67 @@ pub async fn events_come_back_as_they_were(fixture: UsageFixture) {
         all_events(&fixture, &all_of(owner.account)).await,
         newest_first(events)
     );
+}
+
+/// What is known of some requests only comes back as it was, from nothing to the greatest number there is.
+pub async fn details_come_back_as_they_were(fixture: UsageFixture) {
+    let account = fixture.owner().await.account;
+    let greatest = i64::MAX.unsigned_abs();
+    let mut events = Vec::new();
+    for (first_byte, bytes) in [(None, 0), (Some(0), 1), (Some(greatest), greatest)] {
+        for (grpc_status, over, would_refuse) in [
+            (None, true, None),
+            (Some(0), false, Some("quota_exceeded")),
+            (Some(16), true, Some("")),
+            (Some(u8::MAX), false, None),
+        ] {
+            events.push(Event {
+                grpc_status,
+                would_refuse: would_refuse.map(str::to_owned),
+                over,
+                response_time_us: greatest,
+                first_byte_us: first_byte,
+                bytes_in: bytes,
+                bytes_out: greatest - bytes,
+                replica: uuid().into(),
+                ..event(account, at(1))
+            });
+        }
+    }
+    record(&fixture, &events).await;
+    assert_eq!(all_events(&fixture, &all_of(account)).await, newest_first(events));
+}
+
+/// Tags come back sorted by name, with any text as name and value, as many and as long as they may be.
+pub async fn tags_come_back_as_they_were(fixture: UsageFixture) {
+    let account = fixture.owner().await.account;
+    let tags = |number: usize| {
+        let mut tags: Vec<_> = (0..number)
+            .map(|place| {
+                let name = format!("{place}{}", "N".repeat(Event::TAG_NAME_MAX - 1));
+                // Two bytes a letter.
+                (name, "ж".repeat(Event::TAG_VALUE_MAX / 2))
+            })
+            .collect();
+        tags.sort();
+        tags
+    };
+    let mut events: Vec<Event> = [0, 1, Event::TAGS_MAX]
+        .map(|number| Event {
+            tags: tags(number),
+            ..event(account, at(1))
+        })
+        .into();
+    // In the order of bytes, not by length and not without regard to case.
+    let awkward = ["", "B", "a", "aa", "b", "null", "é", "名"];
+    for text in TEXTS {
+        events.push(Event {
+            tags: awkward.map(|name| (name.to_owned(), text.to_owned())).into(),
+            ..event(account, at(2))
+        });
+    }
+    record(&fixture, &events).await;
+    assert_eq!(all_events(&fixture, &all_of(account)).await, newest_first(events));
 }
 
 /// Any text comes back as it was, and names of the greatest length do.
@@ -70,6 +139,7 @@ pub async fn text_of_events_comes_back_as_it_was(fixture: UsageFixture) {
         method: "M".repeat(32),
         source: Some("s".repeat(64)),
         refusal: Some("r".repeat(64)),
+        would_refuse: Some("w".repeat(64)),
         units: vec![(MeterName::from_static(name), Units::ONE)],
         request_id: "i".repeat(128),
         ..event(account, at(2))

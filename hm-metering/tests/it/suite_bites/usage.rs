@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use hm_metering::conformance::{Fixture, MadeUpAccounts, usage};
 use hm_metering::error::{StoreError, StoreErrorKind, StoreResult};
 use hm_metering::page::{Page, PageRequest};
-use hm_metering::usage::{Batch, Event, Grain, Outcome, Recorded, SeriesPoint, UsageQuery, UsageTotals};
+use hm_metering::usage::{
+    Batch, BatchId, Event, Grain, Outcome, Recorded, SeriesPoint, UsageQuery, UsageTotals,
+};
 use hm_metering::{AccountId, MemoryStore, MeterName, Timestamp, Units, UsageSink, UsageStore};
 
 use super::bites;
@@ -24,6 +26,13 @@ enum Fault {
     CutsResponseTimesToMilliseconds,
     TrimsText,
     DropsTheUser,
+    DropsTheTags,
+    SortsTagsByLength,
+    TakesTheBatchsReplica,
+    CutsSizesTo32Bits,
+    ZeroIsNoFirstByte,
+    ForgetsWhatWentOver,
+    OkIsNoGrpcStatus,
     TotalsOfAllAccounts,
     TotalsIgnoreTheKey,
     RefusedAreCharged,
@@ -75,7 +84,7 @@ impl Broken {
         query
     }
 
-    fn kept(&self, event: &Event) -> Event {
+    fn kept(&self, event: &Event, batch: BatchId) -> Event {
         let mut event = event.clone();
         if self.has(Fault::CutsTimesToMilliseconds) {
             event.at = Timestamp::from_micros(event.at.as_micros() / 1_000 * 1_000);
@@ -88,6 +97,27 @@ impl Broken {
         }
         if self.has(Fault::DropsTheUser) {
             event.user = None;
+        }
+        if self.has(Fault::DropsTheTags) {
+            event.tags.clear();
+        }
+        if self.has(Fault::SortsTagsByLength) {
+            event.tags.sort_by_key(|(name, _)| name.len());
+        }
+        if self.has(Fault::TakesTheBatchsReplica) {
+            event.replica = batch.replica;
+        }
+        if self.has(Fault::CutsSizesTo32Bits) {
+            event.bytes_out = event.bytes_out.min(u32::MAX.into());
+        }
+        if self.has(Fault::ZeroIsNoFirstByte) {
+            event.first_byte_us = event.first_byte_us.filter(|micros| *micros > 0);
+        }
+        if self.has(Fault::ForgetsWhatWentOver) {
+            event.over = false;
+        }
+        if self.has(Fault::OkIsNoGrpcStatus) {
+            event.grpc_status = event.grpc_status.filter(|status| *status > 0);
         }
         if self.has(Fault::RefusedHaveResponseTimes) {
             event.outcome = Outcome::Completed;
@@ -117,7 +147,11 @@ impl Broken {
 impl UsageSink for Broken {
     async fn record(&self, batch: &Batch) -> StoreResult<Recorded> {
         let mut batch = batch.clone();
-        batch.events = batch.events.iter().map(|event| self.kept(event)).collect();
+        batch.events = batch
+            .events
+            .iter()
+            .map(|event| self.kept(event, batch.id))
+            .collect();
         self.accounts
             .lock()
             .unwrap()
@@ -336,6 +370,15 @@ async fn every_fault_of_a_sink_is_noticed() {
             Fault::KnowsBatchesByIdOnly,
             "a_batch_id_with_other_events_is_a_conflict",
         ),
+        (Fault::DropsTheTags, "a_batch_id_with_other_events_is_a_conflict"),
+        (
+            Fault::TakesTheBatchsReplica,
+            "a_batch_id_with_other_events_is_a_conflict",
+        ),
+        (
+            Fault::ForgetsWhatWentOver,
+            "a_batch_id_with_other_events_is_a_conflict",
+        ),
         (Fault::RepeatIsAConflict, "a_repeated_batch_is_recognised"),
         (Fault::RecordsEveryBatchAnew, "a_repeated_batch_is_recognised"),
         (Fault::ForgetsTheRun, "batches_of_any_origin_are_told_apart"),
@@ -367,6 +410,13 @@ async fn every_fault_of_a_usage_store_is_noticed() {
         ),
         (Fault::TrimsText, "text_of_events_comes_back_as_it_was"),
         (Fault::DropsTheUser, "events_come_back_as_they_were"),
+        (Fault::DropsTheTags, "events_come_back_as_they_were"),
+        (Fault::SortsTagsByLength, "tags_come_back_as_they_were"),
+        (Fault::TakesTheBatchsReplica, "details_come_back_as_they_were"),
+        (Fault::CutsSizesTo32Bits, "details_come_back_as_they_were"),
+        (Fault::ZeroIsNoFirstByte, "details_come_back_as_they_were"),
+        (Fault::ForgetsWhatWentOver, "details_come_back_as_they_were"),
+        (Fault::OkIsNoGrpcStatus, "details_come_back_as_they_were"),
         (Fault::TotalsOfAllAccounts, "another_accounts_events_are_not_seen"),
         (Fault::TotalsIgnoreTheKey, "a_query_of_a_key_has_its_events_only"),
         (Fault::RefusedAreCharged, "totals_equal_the_sum_of_events"),
