@@ -11,9 +11,10 @@ use tokio::sync::mpsc::OwnedPermit;
 use super::account::Account;
 use super::call::Facts;
 use super::charge::Charge;
-use super::decide::{Hold, Holds, Now, report_with};
+use super::decide::{Hold, Holds, Now};
 use super::flusher::{Charged, Finished};
 use super::report::LimitReport;
+use super::report::standing::report_with;
 use crate::id::{EventId, ReplicaId};
 use crate::name::MeterName;
 use crate::operation::Operation;
@@ -201,9 +202,9 @@ impl Open {
             grpc_status: None,
             outcome,
             refusal: None,
-            would_refuse: None,
+            would_refuse: self.holds.would_refuse().map(str::to_owned),
             units: meters,
-            over: false,
+            over: self.holds.is_over(),
             response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
             first_byte_us: None,
             bytes_in: 0,

@@ -331,7 +331,7 @@ impl Engine {
             .find(|scope| !caller.principal.has_scope(scope))
         {
             let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-            return match decide::stand(&caller.account, self.book.is_some(), now) {
+            return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
                     lease,
@@ -523,7 +523,7 @@ impl Engine {
         }
         let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
         let now = self.now();
-        let report = decide::stand(&caller.account, self.book.is_some(), now).ok();
+        let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
         Err(self.refuse(request, &caller, refusal, report, now))
     }
 

@@ -1,5 +1,7 @@
 //! What a caller is told about its limits: the state of limits at a decision, and the headers it becomes.
 
+pub(crate) mod standing;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
