@@ -22,6 +22,8 @@ mod flusher;
 mod rejection;
 mod report;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

@@ -163,7 +163,11 @@ impl LeaseBook {
             .await
         {
             Some(grant) => self.note_grant(lease, ask, &grant, asked_at, need),
-            None => Answer::Failed,
+            None => {
+                // Requests whose units are at hand don't ask a store in trouble, each for itself.
+                lease.window.set_rest(nanos(self.clock.monotonic() + ASK_AGAIN));
+                Answer::Failed
+            }
         }
     }
 
@@ -340,7 +344,7 @@ impl LeaseBook {
     }
 
     /// Looks after all leases once: gives back what is idle or over, learns balances, and forgets what is not used.
-    async fn tend(self: &Arc<Self>) {
+    pub(crate) async fn tend(self: &Arc<Self>) {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let mut fresh = Vec::new();
         for counter in self.all() {

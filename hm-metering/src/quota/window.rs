@@ -34,6 +34,8 @@ pub(crate) struct Window {
     exhausted_until: AtomicU64,
     exhausted_limit: AtomicU64,
     exhausted_need: AtomicU64,
+    /// Until when nothing is leased in the background, as the store failed.
+    rests_until: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -64,6 +66,7 @@ impl Window {
             exhausted_until: zero(),
             exhausted_limit: zero(),
             exhausted_need: zero(),
+            rests_until: zero(),
             known: AtomicBool::new(false),
         }
     }
@@ -164,6 +167,13 @@ impl Window {
         self.others
             .fetch_max(balance.used.get().saturating_sub(ours), Ordering::AcqRel);
         self.known.store(true, Ordering::Release);
+        // What others gave back can be had.
+        let left = Units::new(self.exhausted_limit.load(Ordering::Acquire))
+            .minus(balance.used)
+            .minus(balance.leased);
+        if !left.is_zero() {
+            self.clear_exhausted();
+        }
     }
 
     /// Whether [`Window::used`] is fresh: a balance was learnt, and is kept fresh since.
@@ -227,11 +237,17 @@ impl Window {
         }
     }
 
-    /// Whether asking the store for more of `limit` is worth while: it had something when it was last asked, or that was
-    /// long enough ago.
+    /// Notes that the store failed, and that nothing need be leased in the background before `until`.
+    pub(crate) fn set_rest(&self, until: u64) {
+        self.rests_until.store(until, Ordering::Release);
+    }
+
+    /// Whether asking the store for more of `limit` in the background is worth while: it had something when it was last
+    /// asked, or that was long enough ago, and it answered.
     pub(crate) fn may_have_more(&self, limit: Units, now: u64) -> bool {
-        now >= self.exhausted_until.load(Ordering::Acquire)
-            || limit.get() > self.exhausted_limit.load(Ordering::Acquire)
+        let may_have = now >= self.exhausted_until.load(Ordering::Acquire)
+            || limit.get() > self.exhausted_limit.load(Ordering::Acquire);
+        may_have && now >= self.rests_until.load(Ordering::Acquire)
     }
 }
 
