@@ -11,7 +11,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use super::account::Account;
 use super::call::Facts;
 use super::charge::Charge;
-use super::decide::{Hold, Holds, Now};
+use super::decide::{Hold, Holds, Now, open};
 use super::flusher::{Charged, Finished};
 use super::report::LimitReport;
 use super::report::standing::report_with;
@@ -258,8 +258,7 @@ impl Open {
                 .find(|(quota, _)| quota.meter == *meter);
             if let Some((quota, counter)) = quota.filter(|_| !is_held) {
                 // The operation did not name this meter, so nothing was looked at or taken. It is counted all the same.
-                let period = quota.period.period_at(self.arrived.wall, self.account.anchor);
-                let lease = counter.open(self.account.id, meter, period);
+                let lease = open(&self.account, quota, counter, self.arrived);
                 lease.window().note_taken(*units);
                 charges.push(self.charged(&lease, quota.limit, *units, false));
             }

@@ -300,6 +300,8 @@ pub(crate) fn undo(account: &Account, holds: &Holds) {
 pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
     counter.at(now.wall).unwrap_or_else(|| {
         let period = quota.period.period_at(now.wall, account.anchor);
-        counter.open(account.id, &quota.meter, period)
+        let window_start = quota.period.window_start(now.wall, account.anchor);
+        let since = (window_start < period.start).then_some(window_start);
+        counter.open(account.id, &quota.meter, period, since)
     })
 }

@@ -15,9 +15,11 @@ use super::{
     Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, keep,
     low_water, nanos, next_size, want,
 };
-use crate::error::{StoreErrorKind, StoreResult};
+use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
+use crate::period::PeriodRule;
+use crate::plan::Quota;
 use crate::time::{Clock, Timestamp};
 use crate::units::Units;
 
@@ -34,7 +36,9 @@ const AT_A_TIME: usize = 16;
 /// How many balances are asked for at once.
 const BALANCES: usize = 500;
 
-type Counters = HashMap<(AccountId, MeterName), Arc<Counter>>;
+/// Whose, of what, and over which periods.
+type CounterKey = (AccountId, MeterName, PeriodRule, Timestamp);
+type Counters = HashMap<CounterKey, Arc<Counter>>;
 
 /// All counters of this process.
 pub(crate) struct LeaseBook {
@@ -67,11 +71,12 @@ impl LeaseBook {
         })
     }
 
-    pub(crate) fn counter(&self, account: AccountId, meter: &MeterName) -> Arc<Counter> {
+    /// The counter of a quota, for an account that began at `anchor`.
+    pub(crate) fn counter(&self, account: AccountId, quota: &Quota, anchor: Timestamp) -> Arc<Counter> {
         let mut counters = self.counters();
         Arc::clone(
             counters
-                .entry((account, meter.clone()))
+                .entry((account, quota.meter.clone(), quota.period, anchor))
                 .or_insert_with(|| Arc::new(Counter::new())),
         )
     }
@@ -144,6 +149,7 @@ impl LeaseBook {
                 holder: self.holder,
                 operation: self.next_operation(),
                 key: lease.window.key().clone(),
+                since: lease.window.since(),
                 limit,
                 want: want(state.size, need, waited_for, state.left),
                 now: self.clock.now(),
@@ -180,6 +186,7 @@ impl LeaseBook {
         need: Units,
     ) -> Answer {
         lease.window.learn(grant.balance);
+        lease.window.learn_oldest(grant.oldest);
         let now = self.clock.monotonic();
         let granted = grant.granted;
         let is_enough = lease.window.remaining().plus(granted) >= need.max(Units::ONE);
@@ -208,29 +215,13 @@ impl LeaseBook {
         Answer::Granted
     }
 
-    async fn ask_balance(&self, lease: &Lease) -> Answer {
-        let keys = [lease.window.key().clone()];
-        match timeout(self.store_timeout, self.store.balances(&keys)).await {
-            Ok(Ok(balances)) => {
-                for balance in balances {
-                    lease.window.learn(balance);
-                }
-                let now = self.clock.monotonic();
-                lease.with_state(|state| state.active_at = now);
-                Answer::Granted
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a quota's balance can't be read"
-                );
-                Answer::Failed
-            }
-            Err(_) => {
-                tracing::warn!("a quota's balance can't be read: no answer in time");
-                Answer::Failed
-            }
+    async fn ask_balance(&self, lease: &Arc<Lease>) -> Answer {
+        if !self.learn_balances(std::slice::from_ref(lease)).await {
+            return Answer::Failed;
         }
+        let now = self.clock.monotonic();
+        lease.with_state(|state| state.active_at = now);
+        Answer::Granted
     }
 
     /// Repeats an operation whose outcome is not known. Answers whether the way is free for another.
@@ -394,19 +385,35 @@ impl LeaseBook {
         !over && idle < FRESH && lease.window.is_known()
     }
 
-    async fn learn_balances(&self, leases: &[Arc<Lease>]) {
-        let keys: Vec<QuotaKey> = leases.iter().map(|lease| lease.window.key().clone()).collect();
-        match timeout(self.store_timeout, self.store.balances(&keys)).await {
-            Ok(Ok(balances)) => {
-                for (lease, balance) in leases.iter().zip(balances) {
-                    lease.window.learn(balance);
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "balances can't be read");
-            }
-            Err(_) => tracing::warn!("balances can't be read: no answer in time"),
+    /// Answers whether the store told.
+    async fn learn_balances(&self, leases: &[Arc<Lease>]) -> bool {
+        let told = timeout(self.store_timeout, self.read_balances(leases)).await;
+        let told = told.unwrap_or_else(|elapsed| {
+            Err(StoreError::new(StoreErrorKind::Timeout, "wait for a store").with_source(elapsed))
+        });
+        if let Err(error) = &told {
+            tracing::warn!(error = error as &dyn std::error::Error, "balances can't be read");
         }
+        told.is_ok()
+    }
+
+    async fn read_balances(&self, leases: &[Arc<Lease>]) -> StoreResult<()> {
+        let (alone, moving): (Vec<_>, Vec<_>) =
+            leases.iter().partition(|lease| lease.window.since().is_none());
+        if !alone.is_empty() {
+            let keys: Vec<QuotaKey> = alone.iter().map(|lease| lease.window.key().clone()).collect();
+            for (lease, balance) in alone.iter().zip(self.store.balances(&keys).await?) {
+                lease.window.learn(balance);
+            }
+        }
+        if !moving.is_empty() {
+            let windows: Vec<_> = moving.iter().filter_map(|lease| lease.quota_window()).collect();
+            for (lease, state) in moving.iter().zip(self.store.windows(&windows).await?) {
+                lease.window.learn(state.balance);
+                lease.window.learn_oldest(state.oldest);
+            }
+        }
+        Ok(())
     }
 
     /// Gives everything back, several counters at a time. Answers how many could not be emptied.

@@ -11,7 +11,8 @@ use crate::name::MeterName;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// An account's meter over its periods.
+/// An account's meter over the periods of one rule. A plan with another rule has another counter, so that what it allows
+/// in a month is never counted in the day that was current when the plan changed.
 pub(crate) struct Counter {
     current: ArcSwapOption<Lease>,
     /// The current window and earlier ones that still have units to give back.
@@ -32,19 +33,28 @@ impl Counter {
         lease.window.key().period.contains(now).then_some(lease)
     }
 
-    /// The window for `period`, made if need be.
-    pub(crate) fn open(&self, account: AccountId, meter: &MeterName, period: Period) -> Arc<Lease> {
+    /// The window for `period`, made if need be; where the limit holds for a window that moves with time, it is the
+    /// sub-period and units count from `since` on.
+    pub(crate) fn open(
+        &self,
+        account: AccountId,
+        meter: &MeterName,
+        period: Period,
+        since: Option<Timestamp>,
+    ) -> Arc<Lease> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let found = windows
             .iter()
             .find(|lease| lease.window.key().period.start == period.start);
         let lease = found.map_or_else(
             || {
-                Arc::new(Lease::new(QuotaKey {
+                let meter = meter.clone();
+                let key = QuotaKey {
                     account,
-                    meter: meter.clone(),
+                    meter,
                     period,
-                }))
+                };
+                Arc::new(Lease::new(key, since))
             },
             Arc::clone,
         );
@@ -110,7 +120,7 @@ mod tests {
 
     fn open(counter: &Counter) -> Arc<Lease> {
         let account = AccountId::from_uuid(uuid::Uuid::nil());
-        counter.open(account, &MeterName::REQUESTS, period())
+        counter.open(account, &MeterName::REQUESTS, period(), None)
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{FencingToken, LeaseAsk, QuotaKey, Release, Window};
+use super::{FencingToken, LeaseAsk, QuotaKey, QuotaWindow, Release, Window};
+use crate::time::Timestamp;
 use crate::units::Units;
 
 /// No store gives out so many tokens.
@@ -63,9 +64,9 @@ pub(super) enum Operation {
 }
 
 impl Lease {
-    pub(super) fn new(key: QuotaKey) -> Self {
+    pub(super) fn new(key: QuotaKey, since: Option<Timestamp>) -> Self {
         Self {
-            window: Window::new(key),
+            window: Window::new(key, since),
             busy: AtomicBool::new(false),
             answers: watch::Sender::new(Answer::Granted),
             waiting: AtomicU64::new(0),
@@ -76,6 +77,16 @@ impl Lease {
 
     pub(crate) const fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// The window that moves with time, where the limit holds for one.
+    pub(super) fn quota_window(&self) -> Option<QuotaWindow> {
+        let key = self.window.key();
+        self.window.since().map(|since| QuotaWindow {
+            account: key.account,
+            meter: key.meter.clone(),
+            since,
+        })
     }
 
     /// The token to settle with; none as long as nothing was leased.

@@ -3,19 +3,27 @@
 //! Everything on the way of a request is an atomic operation on this structure. `remaining` is the only number that
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Balance, QuotaKey};
+use crate::period::Period;
+use crate::time::Timestamp;
 use crate::units::Units;
 
 /// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.
 const STALE_FOR: u64 = 10_000_000_000;
+/// As [`Window::oldest`]: nothing that is known of.
+const UNKNOWN: i64 = i64::MIN;
 
 /// A counter's local state. Times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Window {
     key: QuotaKey,
+    /// Where the limit holds for a window that moves with time: since when units count.
+    since: Option<Timestamp>,
+    /// When the oldest units that count were taken, in microseconds; [`UNKNOWN`] unless the store said so.
+    oldest: AtomicI64,
     /// Leased and not taken.
     remaining: AtomicU64,
     /// Taken by this process's requests in this period, less what was given back.
@@ -52,10 +60,12 @@ pub(crate) enum Take {
 }
 
 impl Window {
-    pub(crate) fn new(key: QuotaKey) -> Self {
+    pub(crate) fn new(key: QuotaKey, since: Option<Timestamp>) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             key,
+            since,
+            oldest: AtomicI64::new(UNKNOWN),
             remaining: zero(),
             taken: zero(),
             charged: zero(),
@@ -73,6 +83,33 @@ impl Window {
 
     pub(crate) const fn key(&self) -> &QuotaKey {
         &self.key
+    }
+
+    /// Where the limit holds for a window that moves with time: since when units count.
+    pub(crate) const fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// The stretch of time that the limit holds for: its end is when units come back, be it with the next period or, in a
+    /// window that moves, when its oldest units leave it.
+    pub(crate) fn span(&self) -> Period {
+        let Period { start, end } = self.key.period;
+        let Some(since) = self.since else {
+            return self.key.period;
+        };
+        let oldest = Timestamp::from_micros(self.oldest.load(Ordering::Acquire).min(start.as_micros()));
+        // Each sub-period moves the window on by as much as it is later itself, so this is when `since` is past `oldest`.
+        let end = end.plus(oldest.since(since));
+        Period {
+            start: end.minus(start.since(since)),
+            end,
+        }
+    }
+
+    /// Learns when the oldest units that count were taken.
+    pub(crate) fn learn_oldest(&self, oldest: Option<Timestamp>) {
+        let oldest = oldest.map_or(UNKNOWN, Timestamp::as_micros);
+        self.oldest.store(oldest, Ordering::Release);
     }
 
     /// Whether `units` could be taken out of the lease. Takes nothing.
@@ -274,18 +311,43 @@ mod tests {
     use super::*;
     use crate::id::AccountId;
     use crate::name::MeterName;
-    use crate::period::Period;
-    use crate::time::Timestamp;
 
-    fn window() -> Window {
-        Window::new(QuotaKey {
+    fn at(start: i64, end: i64, since: Option<i64>) -> Window {
+        let key = QuotaKey {
             account: AccountId::from_uuid(uuid::Uuid::nil()),
             meter: MeterName::REQUESTS,
             period: Period {
-                start: Timestamp::from_micros(0),
-                end: Timestamp::from_micros(1),
+                start: Timestamp::from_micros(start),
+                end: Timestamp::from_micros(end),
             },
-        })
+        };
+        Window::new(key, since.map(Timestamp::from_micros))
+    }
+
+    fn window() -> Window {
+        at(0, 1, None)
+    }
+
+    #[test]
+    fn units_come_back_when_the_oldest_leave_the_window() {
+        let span = |window: &Window| {
+            let Period { start, end } = window.span();
+            (start.as_micros(), end.as_micros())
+        };
+        assert_eq!(span(&at(40, 50, None)), (40, 50));
+        // Sub-periods of ten, a window of thirty.
+        let window = at(40, 50, Some(10));
+        assert_eq!(
+            span(&window),
+            (20, 50),
+            "at the next sub-period, as nothing is known"
+        );
+        for (oldest, end) in [(10, 50), (20, 60), (40, 80), (90, 80)] {
+            window.learn_oldest(Some(Timestamp::from_micros(oldest)));
+            assert_eq!(span(&window), (end - 30, end));
+        }
+        window.learn_oldest(None);
+        assert_eq!(span(&window), (20, 50));
     }
 
     #[test]

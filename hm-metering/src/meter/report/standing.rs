@@ -78,7 +78,7 @@ pub(crate) fn refuse_for_quota(
     now: Now,
 ) -> Decision {
     let window = lease.window();
-    let period = window.key().period;
+    let reset = window.span().end;
     let limit = quota.limit.unwrap_or(Units::MAX);
     let left = limit.minus(window.used());
     let remaining = window.remaining().min(left);
@@ -88,11 +88,11 @@ pub(crate) fn refuse_for_quota(
         remaining,
         elsewhere: left.minus(remaining),
         needed: need,
-        reset: Some(period.end),
+        reset: Some(reset),
     });
     // More than the whole quota never fits, so waiting does not help. What others hold may come back soon.
     if need <= limit {
-        let until_reset = period.end.since(now.wall);
+        let until_reset = reset.since(now.wall);
         let is_elsewhere = left >= need.max(Units::ONE);
         refusal = refusal.with_retry_after(if is_elsewhere {
             until_reset.min(HELD_FOR)
@@ -168,13 +168,13 @@ fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
 }
 
 fn quota_report(quota: &Quota, lease: &Lease) -> QuotaReport {
-    let period = lease.window().key().period;
+    let span = lease.window().span();
     QuotaReport {
         name: limit_name(quota),
         limit: quota.limit,
         used: lease.window().used(),
-        start: period.start,
-        reset: period.end,
+        start: span.start,
+        reset: span.end,
     }
 }
 

@@ -4,3 +4,4 @@ mod all_or_nothing;
 mod modes;
 mod replica;
 mod sharing;
+mod windows;

@@ -12,7 +12,7 @@ use crate::meter::bucket::Bucket;
 use crate::meter::decide::{Decision, Holds, Now, decide, open};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::operation::Operation;
-use crate::plan::Plans;
+use crate::plan::{Plan, Plans};
 use crate::quota::{Answer, Holder, Lease, LeaseBook, QuotaStore};
 use crate::refusal::Refusal;
 use crate::testing::TestClock;
@@ -62,8 +62,6 @@ impl Replica {
     }
 
     pub(super) fn of(account: AccountId, plan: &str, store: impl QuotaStore, clock: &TestClock) -> Self {
-        let plans = Plans::from_toml(&format!("[free]\n{plan}")).unwrap();
-        let plan = plans.get(&PlanId::from_static("free")).unwrap();
         let holder = Holder {
             replica: ReplicaId::from_uuid(Uuid::now_v7()),
             epoch: 1,
@@ -75,13 +73,18 @@ impl Replica {
             Handle::current(),
             IN_TIME,
         );
-        let account = Account::new(account, Arc::clone(plan), START, Some(&book), None);
         Self {
-            account,
+            account: Account::new(account, read(plan), START, Some(&book), None),
             book,
             clock: clock.clone(),
             holder,
         }
+    }
+
+    /// Moves the account to another plan.
+    pub(super) fn set_plan(&mut self, plan: &str) {
+        let before = &self.account;
+        self.account = Account::new(before.id, read(plan), START, Some(&self.book), Some(before));
     }
 
     pub(super) fn now(&self) -> Now {
@@ -148,6 +151,11 @@ impl Replica {
             windows: (0..self.account.quotas.len()).map(window).collect(),
         }
     }
+}
+
+fn read(plan: &str) -> Arc<Plan> {
+    let plans = Plans::from_toml(&format!("[free]\n{plan}")).unwrap();
+    Arc::clone(plans.get(&PlanId::from_static("free")).unwrap())
 }
 
 /// Lets time pass for all replicas of one clock, with a look after their leases each second.
