@@ -151,8 +151,12 @@ pub(super) async fn windows(
     while !rest.is_empty() {
         // Rows are summed up by account and meter, so these must be different in one question.
         let mut named = HashSet::new();
-        let is_new = |window: &&QuotaWindow| named.insert((window.account.as_uuid(), window.meter.as_str()));
-        let (some, later) = rest.split_at(rest.iter().take(WINDOWS).take_while(is_new).count());
+        let distinct = rest
+            .iter()
+            .take(WINDOWS)
+            .take_while(|&window| named.insert((window.account.as_uuid(), window.meter.as_str())))
+            .count();
+        let (some, later) = rest.split_at(distinct);
         let sums = sums(db, some).await?;
         let state = |window: &QuotaWindow| {
             let key = (window.account.as_uuid(), window.meter.as_str().to_owned());
