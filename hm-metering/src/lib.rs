@@ -2,6 +2,7 @@
 
 #[cfg(feature = "axum")]
 pub mod axum;
+pub mod charge_rule;
 pub mod client_address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -32,6 +33,7 @@ pub mod time;
 pub mod units;
 pub mod usage;
 
+pub use charge_rule::{ChargeRule, Ending, Overrun};
 pub use client_address::{PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
@@ -51,4 +53,4 @@ pub use rate_layer::RateLimitLayer;
 pub use refusal::{Refusal, RefusalKind};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use units::Units;
-pub use usage::{UsageSink, UsageStore};
+pub use usage::{Journal, UsageSink, UsageStore};

@@ -28,7 +28,7 @@ impl Text {
     }
 }
 
-const fn is_name(text: &str) -> bool {
+pub(crate) const fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.is_empty() || bytes.len() > 64 || !is_letter_or_digit(bytes[0]) {
         return false;

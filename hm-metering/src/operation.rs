@@ -2,6 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::charge_rule::{ChargeRule, Overrun};
 use crate::name::{MeterName, OperationName};
 use crate::units::Units;
 
@@ -22,9 +23,14 @@ pub struct Operation {
     costs: SmallVec<[Cost; 2]>,
     rate_units: u32,
     scopes: Vec<String>,
+    charge: ChargeRule,
+    overrun: Overrun,
 }
 
 impl Operation {
+    /// How many meters one operation names at most.
+    pub const METERS_MAX: usize = 16;
+
     /// An operation that takes one unit of [`MeterName::REQUESTS`].
     #[must_use]
     pub fn new(name: OperationName) -> Self {
@@ -36,13 +42,20 @@ impl Operation {
             }],
             rate_units: 1,
             scopes: Vec::new(),
+            charge: ChargeRule::default(),
+            overrun: Overrun::default(),
         }
     }
 
     /// Takes `units` of `meter`; said again, the last word counts. Zero for what only the handler will know: the request is
     /// then let through if anything is left of the meter's quota, and charged what [`Charge`](crate::Charge) says.
+    ///
+    /// # Panics
+    /// When it would name more than [`Operation::METERS_MAX`] meters.
     #[must_use]
     pub fn cost(mut self, meter: MeterName, units: Units) -> Self {
+        let is_full = self.costs.len() >= Self::METERS_MAX && self.cost_in(&meter).is_none();
+        assert!(!is_full, "an operation names at most 16 meters");
         match self.costs.iter_mut().find(|cost| cost.meter == meter) {
             Some(cost) => cost.units = units,
             None => self.costs.push(Cost { meter, units }),
@@ -63,6 +76,32 @@ impl Operation {
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
+    }
+
+    /// Which requests are charged; those that succeed, unless said.
+    #[must_use]
+    pub fn charge(mut self, rule: ChargeRule) -> Self {
+        self.charge = rule;
+        self
+    }
+
+    /// What to do when a handler charges more than could be reserved; it is charged all the same, unless said.
+    #[must_use]
+    pub const fn overrun(mut self, overrun: Overrun) -> Self {
+        self.overrun = overrun;
+        self
+    }
+
+    /// Which requests are charged.
+    #[must_use]
+    pub const fn charge_rule(&self) -> &ChargeRule {
+        &self.charge
+    }
+
+    /// What happens when a handler charges more than could be reserved.
+    #[must_use]
+    pub const fn on_overrun(&self) -> Overrun {
+        self.overrun
     }
 
     /// Its name.

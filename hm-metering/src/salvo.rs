@@ -19,10 +19,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::pin::Pin;
 
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use salvo_core::conn::SocketAddr;
 use salvo_core::http::ResBody;
@@ -33,8 +31,6 @@ use crate::layer::{MeteredBody, MeteringLayer};
 use crate::meter::{Admission, Admit, Call, Charge, Rejection, RequestId};
 use crate::rate_layer::RateLimitLayer;
 use crate::usage::Outcome;
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Meters the handlers behind it; made by [`MeteringLayer::hoop`]. Put it on routers, not on the service: what matches no
 /// route is then not metered.
@@ -111,29 +107,24 @@ async fn serve(
     ctrl: &mut FlowCtrl,
 ) {
     req.extensions_mut().insert(admission.principal().clone());
-    req.extensions_mut().insert(admission.charge().clone());
-    req.extensions_mut()
-        .get_or_insert_with(|| RequestId(admission.request_id().to_owned()));
+    req.extensions_mut().insert(admission.charge());
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;
     let status = status(res);
     admission.answered(status);
-    admission.report().write(res.headers_mut());
-    if let Ok(id) = HeaderValue::from_str(admission.request_id()) {
-        res.headers_mut().entry(X_REQUEST_ID).or_insert(id);
-    }
+    admission.note_trailers(res.headers());
+    admission.write_headers(res.headers_mut());
     match res.take_body() {
         // Everything is here already: nothing can go wrong with it on our side any more.
         body @ (ResBody::None | ResBody::Once(_) | ResBody::Chunks(_) | ResBody::Error(_)) => {
+            admission.sent(body.size().unwrap_or(0));
             res.replace_body(body);
             admission.finish(Outcome::Completed);
         }
         body => {
             let body = MeteredBody::inner(body, Some(admission));
-            res.replace_body(ResBody::Boxed(Pin::from(Box::new(
-                body.map_err(BoxedError::from),
-            ))));
+            res.replace_body(ResBody::Boxed(Box::pin(body.map_err(BoxedError::from))));
         }
     }
 }

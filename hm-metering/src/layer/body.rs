@@ -1,14 +1,20 @@
 //! The response's body, followed to its end.
 
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::meter::Admission;
 use crate::usage::Outcome;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 pin_project! {
     /// A response's body that settles its request when it ends: with its last frame, its trailers, an error, or when it
@@ -71,15 +77,20 @@ impl<B: Body> MeteredBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
+impl<B> Body for MeteredBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = MeteredBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().kind.project() {
+    ) -> Poll<Option<Result<Frame<Bytes>, MeteredBodyError>>> {
+        let mut kind = self.project().kind;
+        match kind.as_mut().project() {
             KindProjection::Own { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             KindProjection::Inner {
                 mut body,
@@ -89,6 +100,11 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
                 set_running(admission, true);
                 let polled = body.as_mut().poll_frame(cx);
                 set_running(admission, false);
+                // What the handler said while it was polled may be too much, whatever it sends.
+                if let Some(stopped) = admission.take_if(|admission| admission.is_stopped()) {
+                    kind.set(Kind::Own { text: None });
+                    return Poll::Ready(stop(stopped));
+                }
                 let frame = ready!(polled);
                 let outcome = match &frame {
                     None => Some(Outcome::Completed),
@@ -96,7 +112,7 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
                     // Servers need not poll again after trailers, after the announced length, or when the body says that it
                     // is over.
                     Some(Ok(frame)) => {
-                        let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        let sent = note_frame(admission, frame);
                         *left = left.map(|left| left.saturating_sub(sent));
                         let is_over = frame.is_trailers() || *left == Some(0) || body.is_end_stream();
                         is_over.then_some(Outcome::Completed)
@@ -107,7 +123,7 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
                 {
                     admission.finish(outcome);
                 }
-                Poll::Ready(frame)
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| MeteredBodyError(Some(error.into())))))
             }
         }
     }
@@ -130,5 +146,63 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
 fn set_running(admission: &mut Option<Admission>, running: bool) {
     if let Some(admission) = admission {
         admission.set_running(running);
+    }
+}
+
+/// Tells the admission what is about to be handed over, and answers how many bytes that are.
+fn note_frame(admission: &mut Option<Admission>, frame: &Frame<Bytes>) -> u64 {
+    let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+    if let Some(admission) = admission {
+        match frame.trailers_ref() {
+            Some(trailers) => admission.note_trailers(trailers),
+            None => admission.sent(sent),
+        }
+    }
+    sent
+}
+
+/// Ends a response that took too much: a gRPC stream with its status, anything else with an error.
+fn stop(mut admission: Admission) -> Option<Result<Frame<Bytes>, MeteredBodyError>> {
+    if !admission.is_grpc() {
+        admission.finish(Outcome::Stopped);
+        return Some(Err(MeteredBodyError(None)));
+    }
+    let mut trailers = HeaderMap::new();
+    // RESOURCE_EXHAUSTED
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("8"));
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static("the quota is used up"));
+    admission.note_trailers(&trailers);
+    admission.finish(Outcome::Stopped);
+    Some(Ok(Frame::trailers(trailers)))
+}
+
+/// Any error.
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why a metered body failed: the service's body did, or the request took more than could be reserved for it and its
+/// operation says [`Overrun::Reject`](crate::Overrun::Reject).
+#[derive(Debug)]
+pub struct MeteredBodyError(Option<BoxError>);
+
+impl MeteredBodyError {
+    /// Whether the response was stopped because it took too much.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Display for MeteredBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => "the service's body failed",
+            None => "the response was stopped: it took more than could be reserved",
+        })
+    }
+}
+
+impl Error for MeteredBodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.as_ref().map(|error| &**error as &(dyn Error + 'static))
     }
 }

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -16,8 +15,6 @@ use super::body::MeteredBody;
 use super::service::prepare;
 use crate::meter::{Admission, AdmitFuture, Rejection};
 use crate::usage::Outcome;
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pin_project! {
     /// The future of a [`Metering`](super::Metering) service.
@@ -162,10 +159,8 @@ fn follow<ResB: Body>(response: Response<ResB>, admission: Option<Admission>) ->
     let (mut parts, body) = response.into_parts();
     let admission = admission.map(|mut admission| {
         admission.answered(parts.status);
-        admission.report().write(&mut parts.headers);
-        if let Ok(id) = HeaderValue::from_str(admission.request_id()) {
-            parts.headers.entry(X_REQUEST_ID).or_insert(id);
-        }
+        admission.note_trailers(&parts.headers);
+        admission.write_headers(&mut parts.headers);
         admission
     });
     Response::from_parts(parts, MeteredBody::inner(body, admission))

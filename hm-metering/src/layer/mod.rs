@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-pub use body::MeteredBody;
+pub use body::{MeteredBody, MeteredBodyError};
 pub use future::ResponseFuture;
 pub(crate) use future::refuse;
 pub use service::Metering;

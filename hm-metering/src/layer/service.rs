@@ -112,8 +112,7 @@ fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
 pub(super) fn prepare<ReqB>(request: &mut Request<ReqB>, admission: &Admission) {
     let extensions = request.extensions_mut();
     extensions.insert(admission.principal().clone());
-    extensions.insert(admission.charge().clone());
-    extensions.get_or_insert_with(|| RequestId(admission.request_id().to_owned()));
+    extensions.insert(admission.charge());
 }
 
 impl<S: fmt::Debug> fmt::Debug for Metering<S> {

@@ -39,7 +39,7 @@ impl Account {
         let counters = |book: &LeaseBook| {
             plan.quotas
                 .iter()
-                .map(|quota| (quota.clone(), book.counter(id, quota, anchor)))
+                .map(|quota| (quota.clone(), book.counter(id, &quota.meter)))
                 .collect()
         };
         let kept = before.filter(|before| before.plan.rates == plan.rates);

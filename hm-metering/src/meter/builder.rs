@@ -1,27 +1,19 @@
 //! Putting a meter together.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc};
-use uuid::Uuid;
 
-use super::directory::{Bounds, Directory, Fingerprints};
-use super::feed::Feed;
-use super::fill::Filler;
-use super::flusher::{Flusher, Pace};
-use super::{Engine, Meter, Tasks};
-use crate::id::{IdSource, ReplicaId};
+use super::start::LEDGER;
+use crate::id::ReplicaId;
 use crate::keys::KeyVerifier;
+use crate::name::is_name;
 use crate::plan::PlanSource;
-use crate::quota::{Holder, LeaseBook, QuotaStore};
+use crate::quota::QuotaStore;
 use crate::time::{Clock, SystemClock};
-use crate::usage::UsageSink;
+use crate::usage::{Journal, JournalError, UsageSink};
 
 /// What is missing or makes no sense in a [`MeterBuilder`].
 #[derive(Debug, Error)]
@@ -42,26 +34,36 @@ pub enum ConfigError {
     /// The operating system has no randomness to give.
     #[error("the operating system has no randomness to give")]
     NoRandomness(#[source] getrandom::Error),
+    /// The journal can't be used.
+    #[error("the journal can't be used")]
+    Journal(#[from] JournalError),
+    /// A name of a further sink is not one, or there twice.
+    #[error(
+        "{0:?} can't be the name of a sink: use 1 to 64 of a-z, 0-9, '.', '_' and '-', each once, and not \"ledger\""
+    )]
+    SinkName(String),
 }
 
 /// Puts a [`Meter`] together; made by [`Meter::builder`].
 #[must_use]
 pub struct MeterBuilder {
-    verifier: Arc<dyn KeyVerifier>,
-    plans: Option<Arc<dyn PlanSource>>,
-    quota: Option<Arc<dyn QuotaStore>>,
-    usage: Option<Arc<dyn UsageSink>>,
-    clock: Arc<dyn Clock>,
-    replica: Option<ReplicaId>,
-    staleness: Duration,
-    feed_interval: Duration,
-    invalid_for: Duration,
-    callers: usize,
-    queue: usize,
-    flush_interval: Duration,
-    batch_len_max: usize,
-    store_timeout: Duration,
-    record_timeout: Duration,
+    pub(super) verifier: Arc<dyn KeyVerifier>,
+    pub(super) plans: Option<Arc<dyn PlanSource>>,
+    pub(super) quota: Option<Arc<dyn QuotaStore>>,
+    pub(super) usage: Option<Arc<dyn UsageSink>>,
+    pub(super) others: Vec<(String, Arc<dyn UsageSink>)>,
+    pub(super) journal: Option<Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) replica: Option<ReplicaId>,
+    pub(super) staleness: Duration,
+    pub(super) feed_interval: Duration,
+    pub(super) invalid_for: Duration,
+    pub(super) callers: usize,
+    pub(super) queue: usize,
+    pub(super) flush_interval: Duration,
+    pub(super) batch_len_max: usize,
+    pub(super) store_timeout: Duration,
+    pub(super) record_timeout: Duration,
 }
 
 impl MeterBuilder {
@@ -71,6 +73,8 @@ impl MeterBuilder {
             plans: None,
             quota: None,
             usage: None,
+            others: Vec::new(),
+            journal: None,
             clock: Arc::new(SystemClock::new()),
             replica: None,
             staleness: Duration::from_secs(5),
@@ -100,6 +104,25 @@ impl MeterBuilder {
     /// Where finished requests go. Required.
     pub fn usage(mut self, sink: impl UsageSink) -> Self {
         self.usage = Some(Arc::new(sink));
+        self
+    }
+
+    /// Who else hears of finished requests, such as counters or a message broker: each sink gets every event, in batches
+    /// without settlements, at its own pace. `name` tells them apart in the journal, so it should stay the same.
+    ///
+    /// Such a sink never gets requests refused. One that falls behind by more than three quarters of the journal (by more than
+    /// 32 MiB without one) misses the oldest events, with an error in the log for each stretch.
+    pub fn also(mut self, name: &str, sink: impl UsageSink) -> Self {
+        self.others.push((name.to_owned(), Arc::new(sink)));
+        self
+    }
+
+    /// Where finished requests wait for the sinks, so that they outlive the process: a directory, or a [`Journal`] with
+    /// more to say. Without it they wait in memory, and what is not recorded when the process dies is lost.
+    ///
+    /// The journal knows which replica this is; what an earlier run left in it is recorded first.
+    pub fn journal(mut self, journal: impl Into<Journal>) -> Self {
+        self.journal = Some(journal.into());
         self
     }
 
@@ -133,8 +156,8 @@ impl MeterBuilder {
         self
     }
 
-    /// How many requests may be in flight or finished and not yet recorded; 65,536. Beyond that requests are refused
-    /// with 503, so that none is lost.
+    /// How many requests may be in flight or finished and not yet recorded when there is no [journal](Self::journal);
+    /// 65,536. Beyond that requests are refused with 503, so that none is lost.
     pub const fn queue(mut self, most: usize) -> Self {
         self.queue = most;
         self
@@ -165,122 +188,7 @@ impl MeterBuilder {
         self
     }
 
-    /// Asks the verifier where its feed of changes stands, and starts the meter's tasks. A store that does not answer delays
-    /// the start by [`MeterBuilder::store_timeout`] and does not prevent it.
-    ///
-    /// # Errors
-    /// [`ConfigError`], for the first thing that is missing or makes no sense.
-    pub async fn start(self) -> Result<Meter, ConfigError> {
-        let (Some(plans), Some(sink)) = (self.plans.clone(), self.usage.clone()) else {
-            return Err(if self.plans.is_none() {
-                ConfigError::NoPlans
-            } else {
-                ConfigError::NoUsage
-            });
-        };
-        self.check_bounds()?;
-        let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let ids = IdSource::from_os().map_err(ConfigError::NoRandomness)?;
-        let holder = self.holder(&ids);
-        let settles_itself = |quota: &Arc<dyn QuotaStore>| {
-            quota
-                .settled_by()
-                .is_some_and(|store| sink.identity() == Some(store))
-        };
-        let settle = self.quota.clone().filter(|quota| !settles_itself(quota));
-        let book = self.quota.clone().map(|store| {
-            LeaseBook::new(
-                store,
-                holder,
-                Arc::clone(&self.clock),
-                runtime.clone(),
-                self.store_timeout,
-            )
-        });
-        let directory = Arc::new(Directory::new(Bounds {
-            callers: self.callers,
-            invalid: self.callers,
-            staleness: self.staleness,
-        }));
-        let (finished_sender, finished) = mpsc::channel(self.queue);
-        let (request_sender, requests) = mpsc::channel(64);
-        let events_lost = Arc::new(AtomicU64::new(0));
-        let flusher = Flusher {
-            sink,
-            settle,
-            holder,
-            clock: Arc::clone(&self.clock),
-            pace: Pace {
-                interval: self.flush_interval,
-                batch_len_max: self.batch_len_max,
-                store_timeout: self.record_timeout,
-            },
-            finished,
-            requests,
-            next_batch: 1,
-            events_lost: Arc::clone(&events_lost),
-            is_asked: true,
-        };
-        let feed = Feed {
-            verifier: Arc::clone(&self.verifier),
-            directory: Arc::clone(&directory),
-            clock: Arc::clone(&self.clock),
-            interval: self.feed_interval,
-            store_timeout: self.store_timeout,
-        };
-        let filler = Filler {
-            verifier: Arc::clone(&self.verifier),
-            plans,
-            directory: Arc::clone(&directory),
-            book: book.clone(),
-            clock: Arc::clone(&self.clock),
-            runtime: runtime.clone(),
-            store_timeout: self.store_timeout,
-            invalid_for: self.invalid_for,
-            under_way: std::sync::Mutex::new(HashMap::new()),
-        };
-        let begun_at = feed.begin().await;
-        let tasks = Tasks {
-            flusher: Some(runtime.spawn(flusher.run())),
-            feed: runtime.spawn(feed.run(begun_at)),
-            book: book
-                .clone()
-                .map(|book| runtime.spawn(book.run(self.flush_interval))),
-            recorded: false,
-        };
-        Ok(Meter(Arc::new(Engine {
-            verifier: self.verifier,
-            directory,
-            filler: Arc::new(filler),
-            book,
-            fingerprints: Fingerprints::from_os().map_err(ConfigError::NoRandomness)?,
-            ids,
-            replica: holder.replica,
-            clock: self.clock,
-            finished: finished_sender,
-            requests: request_sender,
-            wait_at_most: self.store_timeout,
-            refusals_missed: AtomicU64::new(0),
-            events_lost,
-            tasks: Mutex::new(tasks),
-        })))
-    }
-
-    fn holder(&self, ids: &IdSource) -> Holder {
-        let now = self.clock.now();
-        let replica = self
-            .replica
-            .unwrap_or_else(|| ReplicaId::from_uuid(ids.next(now)));
-        // Random bits rather than the time: a clock that was set back must not bring an epoch a second time. One bit
-        // less, for databases whose integers have a sign.
-        let random = Uuid::as_u64_pair(&ids.next(now)).1;
-        Holder {
-            replica,
-            epoch: random >> 1,
-        }
-    }
-
-    fn check_bounds(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         let zero = [
             ("callers", self.callers == 0),
             ("queue", self.queue == 0),
@@ -291,10 +199,16 @@ impl MeterBuilder {
             ("store_timeout", self.store_timeout.is_zero()),
             ("record_timeout", self.record_timeout.is_zero()),
         ];
-        match zero.iter().find(|(_, is_zero)| *is_zero) {
-            Some((name, _)) => Err(ConfigError::Zero(name)),
-            None => Ok(()),
+        if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError::Zero(name));
         }
+        for (at, (name, _)) in self.others.iter().enumerate() {
+            let is_taken = name == LEDGER || self.others[..at].iter().any(|(other, _)| other == name);
+            if is_taken || !is_name(name) {
+                return Err(ConfigError::SinkName(name.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

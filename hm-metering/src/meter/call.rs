@@ -3,11 +3,13 @@
 use std::fmt;
 
 use http::Method;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+use super::tally::cut;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ENDPOINT_MAX: usize = 256;
-const METHOD_MAX: usize = 32;
 const REQUEST_ID_MAX: usize = 128;
 
 /// A request as the engine sees it.
@@ -48,12 +50,29 @@ impl<'a> Call<'a> {
         self.request_id.or_else(header).filter(|id| is_sound_id(id))
     }
 
-    pub(crate) fn facts(&self, made_id: impl FnOnce() -> String) -> Facts {
-        Facts {
-            method: cut(self.method.as_str(), METHOD_MAX).to_owned(),
-            endpoint: cut(self.endpoint, ENDPOINT_MAX).to_owned(),
-            request_id: self.request_id().map_or_else(made_id, str::to_owned),
+    pub(crate) fn texts(&self) -> Texts {
+        let endpoint = cut(self.endpoint, ENDPOINT_MAX);
+        let mut bytes = SmallVec::from_slice(endpoint.as_bytes());
+        bytes.extend_from_slice(self.request_id().unwrap_or_default().as_bytes());
+        Texts {
+            bytes,
+            endpoint: endpoint.len(),
         }
+    }
+
+    /// The size of the request's body as announced; zero where it is not.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        let length = self
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok());
+        length.and_then(|length| length.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether it is a gRPC call.
+    pub(crate) fn is_grpc(&self) -> bool {
+        let content_type = self.headers.get(CONTENT_TYPE);
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
     }
 }
 
@@ -68,28 +87,33 @@ impl fmt::Debug for Call<'_> {
     }
 }
 
-/// What is kept of a request until its event is written.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    pub(crate) method: String,
-    pub(crate) endpoint: String,
-    pub(crate) request_id: String,
+/// The texts that are kept of a request until its event is written, in one piece.
+#[derive(Clone)]
+pub(crate) struct Texts {
+    bytes: SmallVec<[u8; 128]>,
+    endpoint: usize,
 }
 
-/// The id of a request, in its extensions, for handlers and for the layers above and below.
+impl Texts {
+    pub(crate) fn endpoint(&self) -> &str {
+        // Both parts were texts before, so this never falls back.
+        std::str::from_utf8(&self.bytes[..self.endpoint]).unwrap_or_default()
+    }
+
+    /// The id that the request came with; none where it gets that of its event.
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        let id = std::str::from_utf8(&self.bytes[self.endpoint..]).unwrap_or_default();
+        (!id.is_empty()).then_some(id)
+    }
+}
+
+/// The id of a request. What gives requests ids before they are metered puts it into their extensions; otherwise
+/// [`Charge::request_id`](crate::Charge::request_id) tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
 fn is_sound_id(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end))
-        .unwrap_or(0);
-    &text[..end]
 }
 
 #[cfg(test)]
@@ -126,7 +150,7 @@ mod tests {
     fn long_paths_are_cut_between_characters() {
         let path = "/ä".repeat(200);
         let headers = HeaderMap::new();
-        let facts = Call::new(&Method::GET, &headers, &path).facts(String::new);
-        assert!(facts.endpoint.len() <= 256 && path.starts_with(&facts.endpoint));
+        let texts = Call::new(&Method::GET, &headers, &path).texts();
+        assert!(texts.endpoint().len() <= 256 && path.starts_with(texts.endpoint()));
     }
 }

@@ -1,5 +1,6 @@
 //! Taking a request's units from every limit, or from none.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::bucket;
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, report_held};
 use super::slots::Occupied;
+use crate::name::MeterName;
 use crate::operation::Operation;
 use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
@@ -24,6 +26,7 @@ pub(crate) struct Hold {
     pub(crate) lease: Arc<Lease>,
     /// What the plan allows; none for unlimited.
     pub(crate) limit: Option<Units>,
+    pub(crate) mode: QuotaMode,
     pub(crate) units: Units,
     /// Whether they came out of a lease.
     pub(crate) leased: bool,
@@ -41,6 +44,20 @@ pub(crate) enum Beyond {
 }
 
 impl Hold {
+    /// The most that may be leased; none for unlimited.
+    pub(crate) fn lease_limit(&self) -> Option<Units> {
+        self.mode.lease_limit(self.limit)
+    }
+
+    /// Whether the quota lets everything through.
+    pub(crate) const fn never_refuses(&self) -> bool {
+        matches!(self.mode, QuotaMode::Soft | QuotaMode::Shadow)
+    }
+
+    pub(crate) fn meter(&self) -> &MeterName {
+        &self.lease.window().key().meter
+    }
+
     /// Gives back `units` of what was taken.
     pub(crate) fn put_back(&self, units: Units) {
         if self.leased {
@@ -51,7 +68,7 @@ impl Hold {
     }
 }
 
-/// Everything that was taken for a request. Its slots are given back when it is dropped.
+/// Everything that was taken for a request. Its slots are given back when it is dropped at the latest.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     quotas: SmallVec<[Hold; 1]>,
@@ -59,10 +76,19 @@ pub(crate) struct Holds {
     slots: Occupied,
 }
 
-impl Holds {
+impl Deref for Holds {
+    type Target = [Hold];
+
     /// What was taken of each quota.
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Hold> {
-        self.quotas.iter()
+    fn deref(&self) -> &[Hold] {
+        &self.quotas
+    }
+}
+
+impl Holds {
+    /// Gives the slots back: the request is over. Once is enough, and more than once does nothing.
+    pub(crate) fn leave_slots(&self) {
+        self.slots.leave();
     }
 
     /// Whether a quota was over its limit and let the request through all the same.
@@ -170,7 +196,7 @@ fn take_all<'a>(
         for (quota, counter) in &account.quotas {
             // What the operation does not name it does not take.
             if let Some(need) = operation.cost_in(&quota.meter) {
-                let lease = open(account, quota, counter, now);
+                let lease = open(account, quota, counter, now.wall);
                 holds.quotas.push(look(quota, lease, need, book, ticks)?);
             }
         }
@@ -185,7 +211,7 @@ fn take_all<'a>(
         }
         match hold.lease.window().take(hold.units, ticks) {
             Take::Taken => {}
-            Take::TakenLow => renew(account, hold, book, ticks),
+            Take::TakenLow => renew(hold, book, ticks),
             Take::Short => {
                 holds.quotas.truncate(position);
                 undo(account, &holds);
@@ -246,6 +272,7 @@ fn hold(quota: &Quota, lease: Arc<Lease>, units: Units, leased: bool) -> Hold {
     Hold {
         lease,
         limit: quota.limit,
+        mode: quota.mode,
         units,
         leased,
         beyond: None,
@@ -276,15 +303,10 @@ fn beyond(quota: &Quota, lease: Arc<Lease>, need: Units) -> Result<Hold, Missed<
 }
 
 /// Leases more in the background for the quota that `hold` was taken of.
-fn renew(account: &Account, hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
-    let window = hold.lease.window();
-    let quota = account
-        .quotas
-        .iter()
-        .find(|(quota, _)| quota.meter == window.key().meter);
-    let limit = quota.and_then(|(quota, _)| quota.lease_limit());
+fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
+    let limit = hold.lease_limit();
     if let (Some(book), Some(limit)) = (book, limit)
-        && window.may_have_more(limit, ticks)
+        && hold.lease.window().may_have_more(limit, ticks)
     {
         book.start_renewal(&hold.lease, Some(limit), Units::ZERO);
     }
@@ -297,11 +319,9 @@ pub(crate) fn undo(account: &Account, holds: &Holds) {
 }
 
 /// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
-    counter.at(now.wall).unwrap_or_else(|| {
-        let period = quota.period.period_at(now.wall, account.anchor);
-        let window_start = quota.period.window_start(now.wall, account.anchor);
-        let since = (window_start < period.start).then_some(window_start);
-        counter.open(account.id, &quota.meter, period, since)
-    })
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Timestamp) -> Arc<Lease> {
+    let (rule, anchor) = (quota.period, account.anchor);
+    counter
+        .at(now, rule, anchor)
+        .unwrap_or_else(|| counter.open(account.id, &quota.meter, now, rule, anchor))
 }

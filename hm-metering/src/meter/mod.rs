@@ -10,6 +10,7 @@
 
 mod account;
 mod admission;
+mod admitted;
 mod bucket;
 mod builder;
 mod call;
@@ -22,6 +23,8 @@ mod flusher;
 mod rejection;
 mod report;
 mod slots;
+mod start;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-use tokio::sync::mpsc::error::TrySendError;
+use http::Method;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -45,14 +47,15 @@ pub use charge::Charge;
 pub use rejection::Rejection;
 pub use report::{LimitReport, QuotaReport, RateReport};
 
-use admission::{Open, micros};
-use call::Facts;
+use admitted::{Admitted, METHOD_MAX, Said, micros};
+use call::Texts;
 use decide::{Decision, Now, decide};
 use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
 use fill::{Filled, Filler};
-use flusher::{Finished, Request};
+use flusher::Request;
+use tally::cut;
 
-use crate::id::{AccountId, EventId, IdSource, KeyId, ReplicaId};
+use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
 use crate::operation::Operation;
@@ -61,10 +64,14 @@ use crate::quota::{Answer, Lease, LeaseBook};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Clock;
 use crate::units::Units;
-use crate::usage::{Event, Outcome};
+use crate::usage::Outcome;
+use crate::usage::journal::Log;
+use crate::usage::journal::record::Draft;
 
 /// How often a request asks for units before it gives up; others may be faster each time.
 const ATTEMPTS: usize = 64;
+/// The part of the room for events that refused requests leave alone, in hundredths.
+const HALF: i64 = 50;
 /// When a refused caller should come back if nobody can tell.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -79,27 +86,30 @@ pub(crate) struct Engine {
     book: Option<Arc<LeaseBook>>,
     fingerprints: Fingerprints,
     ids: IdSource,
-    replica: ReplicaId,
     clock: Arc<dyn Clock>,
-    finished: mpsc::Sender<Finished>,
-    requests: mpsc::Sender<Request>,
+    log: Arc<Log>,
+    /// Whether requests are served although their events find no place.
+    sheds: bool,
+    /// What the flushers are asked for; the first is that of the ledger.
+    requests: Vec<mpsc::Sender<Request>>,
     wait_at_most: Duration,
     refusals_missed: AtomicU64,
-    events_lost: Arc<AtomicU64>,
     tasks: Mutex<Tasks>,
 }
 
 pub(crate) struct Tasks {
-    flusher: Option<JoinHandle<()>>,
+    flushers: Vec<JoinHandle<()>>,
     feed: JoinHandle<()>,
     book: Option<JoinHandle<()>>,
-    /// Whether the flusher has ended with everything recorded.
+    keeper: JoinHandle<()>,
+    /// Whether the flushers have ended with everything recorded.
     recorded: bool,
 }
 
 impl Tasks {
     fn abort_followers(&self) {
         self.feed.abort();
+        self.keeper.abort();
         if let Some(book) = &self.book {
             book.abort();
         }
@@ -108,7 +118,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        // The flusher ends by itself when everything that was finished is recorded.
+        // The flushers end by themselves when everything that was finished is recorded.
         self.abort_followers();
     }
 }
@@ -137,9 +147,11 @@ impl fmt::Debug for Admit {
 /// What is left when a meter has shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Whether every finished request is in the ledger.
+    /// Whether every finished request is in the ledger, and known to every other sink. What is not waits in the journal for
+    /// the next start; without a journal it is lost.
     pub recorded: bool,
-    /// Whether every unspent unit was given back. What was not is counted as used until the period ends.
+    /// Whether every unspent unit was given back. What was not is given back at the next start with the same journal; without
+    /// one it stays taken until the period ends.
     pub released: bool,
 }
 
@@ -163,10 +175,10 @@ impl Meter {
         }
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
-        let request = || engine.request(id, operation, call, now);
+        let request = || Undecided::new(id, operation, call, now);
         match engine.directory.look_up(fingerprint, now.monotonic) {
             Known::Caller(caller) => match engine.decide(&caller, operation, now) {
-                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), &caller, decision, now)),
+                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), caller, decision, now)),
                 Decided::Ask(question) => {
                     let key = PresentedKey::new(presented);
                     let (engine, request) = (Arc::clone(engine), request());
@@ -220,37 +232,38 @@ impl Meter {
     /// it is: false when the time was over, or when an event was lost meanwhile because the sink will never take it.
     pub async fn flush(&self, at_most: Duration) -> bool {
         let lost = self.events_lost();
-        let (done, recorded) = oneshot::channel();
-        let flush =
-            async { self.0.requests.send(Request::Flush(done)).await.is_ok() && recorded.await.is_ok() };
+        let flush = self.0.ask_flusher(0, Request::Flush);
         timeout(at_most, flush).await.unwrap_or(false) && self.events_lost() == lost
     }
 
-    /// How many events were lost since the start because the sink will never take them, each with an error in the log. It
-    /// stays zero unless something is wrong with the sink.
+    /// How many events were lost since the start, each with an error in the log: the sink will never take them, they found no
+    /// place in a full journal that [sheds](crate::usage::WhenFull::Shed), or their part of the journal is damaged. It stays
+    /// zero unless something is wrong.
     #[must_use]
     pub fn events_lost(&self) -> u64 {
-        self.0.events_lost.load(Ordering::Relaxed)
+        self.0.log.lost()
     }
 
-    /// Ends the meter: records what was finished, gives leases back. Requests that come later, or are finished later, are
-    /// refused or lost, so drain the server first. Takes `at_most` for both together.
+    /// Ends the meter: records what was finished, gives leases back. Requests that come later are refused, so drain the server
+    /// first; what is finished later stays in the journal or is lost. Takes `at_most` for both together.
     ///
     /// Dropping the future leaves the meter unusable and part of the work undone.
     ///
     /// A second call answers what is still left, which is nothing if the first one got everything done.
     pub async fn shutdown(&self, at_most: Duration) -> ShutdownReport {
-        let (done, recorded) = oneshot::channel();
-        let stop =
-            async { self.0.requests.send(Request::Stop(done)).await.is_ok() && recorded.await.is_ok() };
-        let began = self.0.clock.monotonic();
-        // A quarter of the time is kept for the leases.
+        let engine = &self.0;
+        let began = engine.clock.monotonic();
+        engine.log.close();
         let lost = self.events_lost();
-        let mut tasks = self.0.tasks.lock().await;
-        let ended = tasks.recorded || timeout(at_most * 3 / 4, stop).await.unwrap_or(false);
+        let mut tasks = engine.tasks.lock().await;
+        // A quarter of the time is kept for the leases.
+        let ended = tasks.recorded
+            || timeout(at_most * 3 / 4, engine.stop_flushers())
+                .await
+                .unwrap_or(false);
         let recorded = ended && self.events_lost() == lost;
-        let rest = at_most.saturating_sub(self.0.clock.monotonic().saturating_sub(began));
-        let released = match &self.0.book {
+        let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
+        let released = match &engine.book {
             Some(book) => timeout(rest, book.give_all_back())
                 .await
                 .is_ok_and(|left| left == 0),
@@ -258,11 +271,12 @@ impl Meter {
         };
         tasks.recorded = ended;
         tasks.abort_followers();
-        if let Some(flusher) = tasks.flusher.take()
-            && !ended
-        {
-            flusher.abort();
+        for flusher in tasks.flushers.drain(..) {
+            if !ended {
+                flusher.abort();
+            }
         }
+        engine.log.set_over();
         ShutdownReport { recorded, released }
     }
 }
@@ -279,8 +293,31 @@ impl fmt::Debug for Meter {
 struct Undecided {
     id: EventId,
     operation: Arc<Operation>,
-    facts: Facts,
+    method: Method,
+    texts: Texts,
+    bytes_in: u64,
+    is_grpc: bool,
     arrived: Now,
+}
+
+impl Undecided {
+    fn new(id: EventId, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Self {
+        Self {
+            id,
+            operation: Arc::clone(operation),
+            method: call.method.clone(),
+            texts: call.texts(),
+            bytes_in: call.bytes_in(),
+            is_grpc: call.is_grpc(),
+            arrived: now,
+        }
+    }
+
+    fn request_id(&self) -> String {
+        self.texts
+            .request_id()
+            .map_or_else(|| self.id.to_string(), str::to_owned)
+    }
 }
 
 /// A counter that the store must be asked about.
@@ -303,23 +340,45 @@ impl Engine {
         }
     }
 
-    fn request(&self, id: EventId, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Undecided {
-        Undecided {
-            id,
-            operation: Arc::clone(operation),
-            facts: call.facts(|| id.to_string()),
-            arrived: now,
+    /// Asks a flusher for something, and waits until it is done. False when it has ended already.
+    async fn ask_flusher(&self, at: usize, request: impl Fn(oneshot::Sender<()>) -> Request) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.requests[at].send(request(done)).await.is_ok() && answer.await.is_ok()
+    }
+
+    async fn stop_flushers(&self) -> bool {
+        let mut ended = true;
+        for at in 0..self.requests.len() {
+            ended &= self.ask_flusher(at, Request::Stop).await;
         }
+        ended
+    }
+
+    /// Writes an event down. `is_reserved` says whether room was reserved for it.
+    fn append(&self, draft: &Draft<'_>, is_reserved: bool) -> bool {
+        let has_room = is_reserved || self.log.reserve(0);
+        if has_room && self.log.append(&draft.encode()) {
+            return true;
+        }
+        if !has_room {
+            self.log.note_lost(1);
+        }
+        if let Some(book) = &self.book {
+            // Nobody will ever settle these.
+            draft
+                .settlements()
+                .iter()
+                .for_each(|charge| book.note_recorded(charge));
+        }
+        false
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
     fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
-        let facts = call.facts(|| self.ids.next(now.wall).to_string());
-        Admit::Ready(Err(Box::new(Rejection::new(
-            Refusal::new(kind),
-            None,
-            facts.request_id,
-        ))))
+        let id = call
+            .request_id()
+            .map_or_else(|| self.ids.next(now.wall).to_string(), str::to_owned);
+        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, id))))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
@@ -351,56 +410,52 @@ impl Engine {
 
     /// Turns a decision into an admission or a recorded refusal.
     fn conclude(
-        &self,
+        self: &Arc<Self>,
         request: Undecided,
-        caller: &Caller,
+        caller: Arc<Caller>,
         decision: Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>,
         now: Now,
     ) -> Result<Admission, Box<Rejection>> {
         let (holds, report) = match decision {
             Ok(allowed) => allowed,
-            Err((refusal, report)) => return Err(self.refuse(request, caller, refusal, report, now)),
+            Err((refusal, report)) => return Err(self.refuse(&request, &caller, refusal, report, now)),
         };
-        // The event's place in the queue is taken before the request is served, so that none is ever lost there.
-        let permit = match self.finished.clone().try_reserve_owned() {
-            Ok(permit) => permit,
-            Err(full_or_closed) => {
-                decide::undo(&caller.account, &holds);
-                let why = match full_or_closed {
-                    TrySendError::Full(_) => "the queue of events is full",
-                    TrySendError::Closed(_) => "the meter has been shut down",
-                };
-                tracing::warn!(reason = why, "a request is refused");
-                let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-                return Err(Box::new(Rejection::new(
-                    refusal,
-                    Some(report),
-                    request.facts.request_id,
-                )));
-            }
-        };
-        Ok(Admission::new(Open {
+        // The event's place is taken before the request is served, so that none is ever lost there.
+        let is_reserved = self.log.reserve(0);
+        if !is_reserved && (!self.sheds || self.log.is_closed()) {
+            decide::undo(&caller.account, &holds);
+            let why = if self.log.is_closed() {
+                "the meter has been shut down"
+            } else {
+                "there is no room for its event"
+            };
+            tracing::warn!(reason = why, "a request is refused");
+            let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
+            return Err(Box::new(Rejection::new(
+                refusal,
+                Some(report),
+                request.request_id(),
+            )));
+        }
+        Ok(Admission::new(Admitted {
+            engine: Arc::clone(self),
+            caller,
             id: request.id,
-            replica: self.replica,
-            permit,
-            clock: Arc::clone(&self.clock),
-            arrived: request.arrived,
-            facts: request.facts,
             operation: request.operation,
-            principal: caller.principal.clone(),
-            account: Arc::clone(&caller.account),
+            arrived: request.arrived,
+            method: request.method,
+            texts: request.texts,
+            bytes_in: request.bytes_in,
+            is_grpc: request.is_grpc,
             holds,
-            charge: Charge::new(),
-            report,
-            reached: false,
-            running: false,
-            status: None,
+            is_reserved,
+            said: Said::default(),
         }))
     }
 
     fn refuse(
         &self,
-        request: Undecided,
+        request: &Undecided,
         caller: &Caller,
         refusal: Refusal,
         report: Option<LimitReport>,
@@ -408,54 +463,46 @@ impl Engine {
     ) -> Box<Rejection> {
         // A key that is not accepted speaks for nobody, whether or not its record is in memory.
         if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
-            self.record_refusal(&request, caller, &refusal, now);
+            self.record_refusal(request, caller, &refusal, now);
         }
-        Box::new(Rejection::new(refusal, report, request.facts.request_id))
+        Box::new(Rejection::new(refusal, report, request.request_id()))
     }
 
     fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
-        // Half of the queue is for requests that were let through: one who is refused often must not get others refused.
-        let has_room = self.finished.capacity() > self.finished.max_capacity() / 2;
-        let event = || Event {
+        let draft = Draft {
             id: request.id,
             at: request.arrived.wall,
             account: caller.principal.account(),
             user: caller.principal.user(),
             key: caller.principal.key(),
-            operation: request.operation.name().clone(),
-            endpoint: request.facts.endpoint.clone(),
-            method: request.facts.method.clone(),
-            source: None,
             status: refusal.status().as_u16(),
-            grpc_status: None,
             outcome: Outcome::Refused,
-            refusal: Some(refusal.code().to_owned()),
-            would_refuse: None,
-            units: Vec::new(),
+            grpc_status: None,
             over: false,
             response_time_us: micros(now.monotonic.saturating_sub(request.arrived.monotonic)),
             first_byte_us: None,
-            bytes_in: 0,
+            bytes_in: request.bytes_in,
             bytes_out: 0,
-            request_id: request.facts.request_id.clone(),
-            replica: self.replica,
-            tags: Vec::new(),
+            operation: request.operation.name().as_str(),
+            endpoint: request.texts.endpoint(),
+            method: cut(request.method.as_str(), METHOD_MAX),
+            request_id: request.texts.request_id(),
+            source: None,
+            refusal: Some(refusal.code()),
+            would_refuse: None,
+            tags: &[],
+            units: &[],
+            plan: caller.account.plan.id.as_str(),
+            charges: &[],
         };
-        let recorded = has_room
-            && self
-                .finished
-                .try_send(Finished {
-                    event: event(),
-                    charges: SmallVec::new(),
-                })
-                .is_ok();
-        if !recorded {
+        // Half of the room is for requests that were let through: one who is refused often must not get others refused.
+        if !(self.log.reserve(HALF) && self.append(&draft, true)) {
             let missed = self.refusals_missed.fetch_add(1, Ordering::Relaxed) + 1;
             // Once for each doubling, so that a flood of refusals is not a flood in the log.
             if missed.is_power_of_two() {
                 tracing::warn!(
                     refusals.missed = missed,
-                    "refused requests are not recorded: the queue is half full"
+                    "refused requests are not recorded: half of the room for events is taken"
                 );
             }
         }
@@ -468,7 +515,7 @@ impl Engine {
     ) -> Result<Admission, Box<Rejection>> {
         match self.fill(&request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
-            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.facts.request_id))),
+            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.request_id()))),
         }
     }
 
@@ -513,20 +560,20 @@ impl Engine {
                 caller = match self.fill(&request, &key).await {
                     Ok(caller) => caller,
                     Err(refusal) => {
-                        return Err(Box::new(Rejection::new(refusal, None, request.facts.request_id)));
+                        return Err(Box::new(Rejection::new(refusal, None, request.request_id())));
                     }
                 };
             }
             let now = self.now();
             match self.decide(&caller, &request.operation, now) {
-                Decided::Ready(decision) => return self.conclude(request, &caller, decision, now),
+                Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }
         }
         let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
         let now = self.now();
         let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
-        Err(self.refuse(request, &caller, refusal, report, now))
+        Err(self.refuse(&request, &caller, refusal, report, now))
     }
 
     async fn ask(&self, question: &Question, at_most: Duration) -> Answer {

@@ -1,7 +1,7 @@
 //! Concurrency limits: how many requests of an account are under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::plan::ConcurrencyLimit;
 
@@ -16,10 +16,13 @@ struct Slot {
     under_way: Arc<AtomicU32>,
 }
 
-/// A request's place in every slot, given back when it is dropped.
+/// A request's place in every slot, given back when it says so, or else when it is dropped.
 #[derive(Debug, Default)]
 #[must_use]
-pub(crate) struct Occupied(Option<Arc<[Slot]>>);
+pub(crate) struct Occupied {
+    slots: Option<Arc<[Slot]>>,
+    has_left: AtomicBool,
+}
 
 impl Slots {
     /// `before` are the slots that the account had: requests that are under way go on counting in those of the same name.
@@ -46,7 +49,7 @@ impl Slots {
     /// Occupies every slot, or none.
     pub(crate) fn occupy(&self) -> Result<Occupied, &ConcurrencyLimit> {
         if self.0.is_empty() {
-            return Ok(Occupied(None));
+            return Ok(Occupied::default());
         }
         for (position, slot) in self.0.iter().enumerate() {
             let more = |count: u32| (count < slot.limit.limit).then(|| count + 1);
@@ -58,7 +61,10 @@ impl Slots {
                 return Err(&slot.limit);
             }
         }
-        Ok(Occupied(Some(Arc::clone(&self.0))))
+        Ok(Occupied {
+            slots: Some(Arc::clone(&self.0)),
+            has_left: AtomicBool::new(false),
+        })
     }
 
     #[cfg(test)]
@@ -76,11 +82,20 @@ impl Slot {
     }
 }
 
-impl Drop for Occupied {
-    fn drop(&mut self) {
-        if let Some(slots) = &self.0 {
+impl Occupied {
+    /// Gives the slots back, once.
+    pub(crate) fn leave(&self) {
+        if let Some(slots) = &self.slots
+            && !self.has_left.swap(true, Ordering::AcqRel)
+        {
             slots.iter().for_each(Slot::leave);
         }
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -103,6 +118,8 @@ mod tests {
         assert_eq!(slots.occupy().unwrap_err().name, "b");
         assert_eq!(slots.look().unwrap_err().name, "b");
         assert_eq!(slots.state(), [2, 2]);
+        first.leave();
+        assert_eq!(slots.state(), [1, 1]);
         drop(first);
         assert_eq!(slots.state(), [1, 1]);
         assert!(slots.look().is_ok());

@@ -58,9 +58,16 @@ pub struct Quota {
 impl Quota {
     /// The most units that may be leased from the store; none for unlimited.
     pub(crate) fn lease_limit(&self) -> Option<Units> {
-        match self.mode {
-            QuotaMode::Balanced { overshoot } => self.limit.map(|limit| limit.plus(overshoot)),
-            QuotaMode::Strict | QuotaMode::Soft | QuotaMode::Shadow => self.limit,
+        self.mode.lease_limit(self.limit)
+    }
+}
+
+impl QuotaMode {
+    /// The most units that may be leased from the store where `limit` holds.
+    pub(crate) fn lease_limit(self, limit: Option<Units>) -> Option<Units> {
+        match self {
+            Self::Balanced { overshoot } => limit.map(|limit| limit.plus(overshoot)),
+            Self::Strict | Self::Soft | Self::Shadow => limit,
         }
     }
 }

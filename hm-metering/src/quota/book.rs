@@ -12,14 +12,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lease::{Busy, Operation, Waiting};
 use super::{
-    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, keep,
-    low_water, nanos, next_size, want,
+    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement,
+    Window, keep, low_water, nanos, next_size, want,
 };
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
-use crate::period::PeriodRule;
-use crate::plan::Quota;
 use crate::time::{Clock, Timestamp};
 use crate::units::Units;
 
@@ -36,9 +34,7 @@ const AT_A_TIME: usize = 16;
 /// How many balances are asked for at once.
 const BALANCES: usize = 500;
 
-/// Whose, of what, and over which periods.
-type CounterKey = (AccountId, MeterName, PeriodRule, Timestamp);
-type Counters = HashMap<CounterKey, Arc<Counter>>;
+type Counters = HashMap<(AccountId, MeterName), Arc<Counter>>;
 
 /// All counters of this process.
 pub(crate) struct LeaseBook {
@@ -71,14 +67,47 @@ impl LeaseBook {
         })
     }
 
-    /// The counter of a quota, for an account that began at `anchor`.
-    pub(crate) fn counter(&self, account: AccountId, quota: &Quota, anchor: Timestamp) -> Arc<Counter> {
+    pub(crate) fn counter(&self, account: AccountId, meter: &MeterName) -> Arc<Counter> {
         let mut counters = self.counters();
         Arc::clone(
             counters
-                .entry((account, quota.meter.clone(), quota.period, anchor))
+                .entry((account, meter.clone()))
                 .or_insert_with(|| Arc::new(Counter::new())),
         )
+    }
+
+    /// Notes a settlement that is about to be sent.
+    pub(crate) fn note_submitted(&self, settlement: &Settlement) {
+        self.with_window(&settlement.key, |window| window.note_submitted(settlement.units));
+    }
+
+    /// The reverse, for one that is not in the store and never will be under that batch.
+    pub(crate) fn unnote_submitted(&self, settlement: &Settlement) {
+        self.with_window(&settlement.key, |window| {
+            window.unnote_submitted(settlement.units)
+        });
+    }
+
+    /// Notes that a settlement is in the store.
+    pub(crate) fn note_recorded(&self, settlement: &Settlement) {
+        let is_debt = settlement.lease.is_none() && settlement.limit.is_some();
+        self.with_window(&settlement.key, |window| {
+            window.note_recorded(settlement.units, is_debt)
+        });
+    }
+
+    fn with_window(&self, key: &QuotaKey, change: impl FnOnce(&Window)) {
+        let counter = self
+            .counters()
+            .get(&(key.account, key.meter.clone()))
+            .map(Arc::clone);
+        let leases = counter.map(|counter| counter.leases()).unwrap_or_default();
+        if let Some(lease) = leases
+            .iter()
+            .find(|lease| lease.window.key().period.start == key.period.start)
+        {
+            change(&lease.window);
+        }
     }
 
     fn counters(&self) -> MutexGuard<'_, Counters> {
@@ -189,8 +218,12 @@ impl LeaseBook {
         lease.window.learn_oldest(grant.oldest);
         let now = self.clock.monotonic();
         let granted = grant.granted;
-        let is_enough = lease.window.remaining().plus(granted) >= need.max(Units::ONE);
         lease.set_token(grant.token);
+        // A tenth earlier than the store was told, for clocks that run at different speeds.
+        let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
+        let before = lease.window.remaining();
+        let kept = lease.window.grant(granted, until, low_water(granted.get()));
+        let is_enough = before.plus(granted).minus(kept) >= need.max(Units::ONE);
         lease.with_state(|state| {
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
             state.granted_at = Some(now);
@@ -201,9 +234,6 @@ impl LeaseBook {
                 state.active_at = now;
             }
         });
-        // A tenth earlier than the store was told, for clocks that run at different speeds.
-        let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
-        lease.window.grant(granted, until, low_water(granted.get()));
         if granted.is_zero() {
             lease.window.set_exhausted(ask.limit, nanos(now + ASK_AGAIN));
             if lease.window.remaining() < need.max(Units::ONE) {
@@ -274,7 +304,8 @@ impl LeaseBook {
         });
     }
 
-    /// Gives back what is left beyond `keep`. Answers whether the store has got it.
+    /// Gives back what is left beyond `keep`, and what was kept back for debts that are settled. Answers whether the store has
+    /// got it.
     async fn give_back(&self, lease: &Lease, keep: Units) -> bool {
         if !self.resolve_pending(lease).await {
             return false;
@@ -282,13 +313,16 @@ impl LeaseBook {
         let Some(token) = lease.token() else {
             return true;
         };
-        let units = lease.window.drain(keep);
+        let drained = lease.window.drain(keep);
+        let units = drained.plus(lease.window.drain_withheld());
         if units.is_zero() {
             return true;
         }
-        // What is kept is enough; it must not look like the rest of something larger.
-        lease.window.set_low_water(low_water(keep.get()));
-        lease.with_state(|state| state.size = state.size.min(keep.get().max(START)));
+        if !drained.is_zero() {
+            // What is kept is enough; it must not look like the rest of something larger.
+            lease.window.set_low_water(low_water(keep.get()));
+            lease.with_state(|state| state.size = state.size.min(keep.get().max(START)));
+        }
         let release = Release {
             holder: self.holder,
             operation: self.next_operation(),
@@ -377,6 +411,7 @@ impl LeaseBook {
         };
         match keep {
             Some(keep) if pending || lease.window.remaining() > keep => self.start_release(lease, keep),
+            _ if !lease.window.free_withheld().is_zero() => self.start_release(lease, Units::MAX),
             _ => {}
         }
         if !over && idle >= FRESH {

@@ -8,15 +8,23 @@ use arc_swap::ArcSwapOption;
 use super::{Lease, QuotaKey};
 use crate::id::AccountId;
 use crate::name::MeterName;
-use crate::period::Period;
+use crate::period::PeriodRule;
 use crate::time::Timestamp;
 
-/// An account's meter over the periods of one rule. A plan with another rule has another counter, so that what it allows
-/// in a month is never counted in the day that was current when the plan changed.
+/// An account's meter over its periods.
 pub(crate) struct Counter {
-    current: ArcSwapOption<Lease>,
-    /// The current window and earlier ones that still have units to give back.
+    current: ArcSwapOption<Current>,
+    /// The current window and earlier ones that still have units to give back. There is one for one period start, as in
+    /// the store.
     windows: Mutex<Vec<Arc<Lease>>>,
+}
+
+/// The window in use, and what it was opened for. After a change of plan or anchor another window is in use, so that what
+/// is allowed in a month is never counted in the day that was current then.
+struct Current {
+    rule: PeriodRule,
+    anchor: Timestamp,
+    lease: Arc<Lease>,
 }
 
 impl Counter {
@@ -28,20 +36,26 @@ impl Counter {
     }
 
     /// The window that `now` lies in, if it is the one in use.
-    pub(crate) fn at(&self, now: Timestamp) -> Option<Arc<Lease>> {
-        let lease = self.current.load_full()?;
-        lease.window.key().period.contains(now).then_some(lease)
+    pub(crate) fn at(&self, now: Timestamp, rule: PeriodRule, anchor: Timestamp) -> Option<Arc<Lease>> {
+        let current = self.current.load();
+        let current = current.as_ref()?;
+        let is_meant = current.lease.window.key().period.contains(now)
+            && current.rule == rule
+            && current.anchor == anchor;
+        is_meant.then(|| Arc::clone(&current.lease))
     }
 
-    /// The window for `period`, made if need be; where the limit holds for a window that moves with time, it is the
-    /// sub-period and units count from `since` on.
+    /// The window that `now` lies in, made if need be, for an account that began at `anchor`.
     pub(crate) fn open(
         &self,
         account: AccountId,
         meter: &MeterName,
-        period: Period,
-        since: Option<Timestamp>,
+        now: Timestamp,
+        rule: PeriodRule,
+        anchor: Timestamp,
     ) -> Arc<Lease> {
+        let period = rule.period_at(now, anchor);
+        let window_start = rule.window_start(now, anchor);
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let found = windows
             .iter()
@@ -54,14 +68,22 @@ impl Counter {
                     meter,
                     period,
                 };
-                Arc::new(Lease::new(key, since))
+                Arc::new(Lease::new(key))
             },
             Arc::clone,
         );
         if found.is_none() {
             windows.push(Arc::clone(&lease));
         }
-        self.current.store(Some(Arc::clone(&lease)));
+        lease
+            .window
+            .set_since((window_start < period.start).then_some(window_start));
+        let current = Current {
+            rule,
+            anchor,
+            lease: Arc::clone(&lease),
+        };
+        self.current.store(Some(Arc::new(current)));
         lease
     }
 
@@ -72,7 +94,7 @@ impl Counter {
             .clone()
     }
 
-    /// Forgets windows that `is_done` with, that have nothing to give back, and that nobody holds.
+    /// Forgets windows that `is_done` with, that have nothing to give back and nothing to record, and that nobody holds.
     pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.retain_mut(|lease| {
@@ -83,14 +105,15 @@ impl Counter {
                 .current
                 .load()
                 .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, lease));
+                .is_some_and(|current| Arc::ptr_eq(&current.lease, lease));
             if is_current {
-                // The list's handle and the counter's. Whoever has another is not done with it.
+                // The list's handle and the one in use. Whoever has another is not done with it.
                 if Arc::strong_count(lease) > 2 {
                     return true;
                 }
-                // From here on nobody can get hold of it but through the list, which is locked. A request that got it
-                // before has its handle counted: the swap sees to that, as it must, or it might free what is in use.
+                // From here on nobody can get hold of it but through the list, which is locked. A request that is about to
+                // still keeps `Current` and its handle alive: the swap sees to that, as it must, or it might free what
+                // is in use.
                 self.current.store(None);
             }
             // Nobody else has it now, or will. What the last holder did, such as putting units back, is seen from here.
@@ -111,16 +134,15 @@ mod tests {
     use super::*;
     use crate::units::Units;
 
-    fn period() -> Period {
-        Period {
-            start: Timestamp::from_micros(0),
-            end: Timestamp::from_micros(10),
-        }
+    const NOW: Timestamp = Timestamp::from_micros(0);
+
+    fn at(counter: &Counter) -> Option<Arc<Lease>> {
+        counter.at(NOW, PeriodRule::Day, NOW)
     }
 
     fn open(counter: &Counter) -> Arc<Lease> {
         let account = AccountId::from_uuid(uuid::Uuid::nil());
-        counter.open(account, &MeterName::REQUESTS, period(), None)
+        counter.open(account, &MeterName::REQUESTS, NOW, PeriodRule::Day, NOW)
     }
 
     #[test]
@@ -137,7 +159,7 @@ mod tests {
         counter.sweep(|_| false);
         assert_eq!(counter.leases().len(), 1, "it is not done");
         counter.sweep(|_| true);
-        assert!(counter.leases().is_empty() && counter.at(period().start).is_none());
+        assert!(counter.leases().is_empty() && at(&counter).is_none());
     }
 
     #[test]
@@ -158,7 +180,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         for _ in 0..20_000 {
-                            let lease = counter.at(period().start).unwrap_or_else(|| open(&counter));
+                            let lease = at(&counter).unwrap_or_else(|| open(&counter));
                             lease.window.note_taken(Units::ONE);
                             lease.window.put_back(Units::ONE);
                         }

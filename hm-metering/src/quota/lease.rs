@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{FencingToken, LeaseAsk, QuotaKey, QuotaWindow, Release, Window};
-use crate::time::Timestamp;
 use crate::units::Units;
 
 /// No store gives out so many tokens.
@@ -64,9 +63,9 @@ pub(super) enum Operation {
 }
 
 impl Lease {
-    pub(super) fn new(key: QuotaKey, since: Option<Timestamp>) -> Self {
+    pub(super) fn new(key: QuotaKey) -> Self {
         Self {
-            window: Window::new(key, since),
+            window: Window::new(key),
             busy: AtomicBool::new(false),
             answers: watch::Sender::new(Answer::Granted),
             waiting: AtomicU64::new(0),
@@ -100,9 +99,9 @@ impl Lease {
         self.token.store(token.0, Ordering::Release);
     }
 
-    /// Whether nothing is left that would have to be given back or repeated.
+    /// Whether nothing is left that would have to be given back, recorded or repeated.
     pub(super) fn is_empty(&self) -> bool {
-        self.window.remaining().is_zero() && self.with_state(|state| state.pending.is_none())
+        self.window.is_settled() && self.with_state(|state| state.pending.is_none())
     }
 
     pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {

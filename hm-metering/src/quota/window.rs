@@ -13,15 +13,16 @@ use crate::units::Units;
 
 /// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.
 const STALE_FOR: u64 = 10_000_000_000;
-/// As [`Window::oldest`]: nothing that is known of.
+/// Stands for no moment; all moments are later.
 const UNKNOWN: i64 = i64::MIN;
 
 /// A counter's local state. Times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Window {
     key: QuotaKey,
-    /// Where the limit holds for a window that moves with time: since when units count.
-    since: Option<Timestamp>,
+    /// Where the limit holds for a window that moves with time: since when units count, in microseconds; [`UNKNOWN`] for a
+    /// period that stands alone.
+    since: AtomicI64,
     /// When the oldest units that count were taken, in microseconds; [`UNKNOWN`] unless the store said so.
     oldest: AtomicI64,
     /// Leased and not taken.
@@ -34,6 +35,12 @@ pub(crate) struct Window {
     others: AtomicU64,
     /// What this process has sent off to be settled.
     submitted: AtomicU64,
+    /// The part of `charged` that is settled, or lost.
+    recorded: AtomicU64,
+    /// Charged beyond the lease, and not settled yet: the store does not know that they are used.
+    debt: AtomicU64,
+    /// Leased and kept back, so that the debt and what is taken do not go over the limit together.
+    withheld: AtomicU64,
     /// Until when leased units may be taken.
     until: AtomicU64,
     /// At or below this many remaining units it is time for more.
@@ -60,17 +67,20 @@ pub(crate) enum Take {
 }
 
 impl Window {
-    pub(crate) fn new(key: QuotaKey, since: Option<Timestamp>) -> Self {
+    pub(crate) fn new(key: QuotaKey) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             key,
-            since,
+            since: AtomicI64::new(UNKNOWN),
             oldest: AtomicI64::new(UNKNOWN),
             remaining: zero(),
             taken: zero(),
             charged: zero(),
             others: zero(),
             submitted: zero(),
+            recorded: zero(),
+            debt: zero(),
+            withheld: zero(),
             until: zero(),
             low_water: zero(),
             exhausted_until: zero(),
@@ -86,15 +96,22 @@ impl Window {
     }
 
     /// Where the limit holds for a window that moves with time: since when units count.
-    pub(crate) const fn since(&self) -> Option<Timestamp> {
-        self.since
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        let since = self.since.load(Ordering::Acquire);
+        (since != UNKNOWN).then(|| Timestamp::from_micros(since))
+    }
+
+    /// Says so. It changes with the plan only.
+    pub(crate) fn set_since(&self, since: Option<Timestamp>) {
+        let since = since.map_or(UNKNOWN, Timestamp::as_micros);
+        self.since.store(since, Ordering::Release);
     }
 
     /// The stretch of time that the limit holds for: its end is when units come back, be it with the next period or, in a
     /// window that moves, when its oldest units leave it.
     pub(crate) fn span(&self) -> Period {
         let Period { start, end } = self.key.period;
-        let Some(since) = self.since else {
+        let Some(since) = self.since() else {
             return self.key.period;
         };
         let oldest = Timestamp::from_micros(self.oldest.load(Ordering::Acquire).min(start.as_micros()));
@@ -167,11 +184,31 @@ impl Window {
         Units::new(taken.map_or(0, |had| had - keep.get()))
     }
 
-    /// Adds leased units, which may be taken until `until`.
-    pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) {
+    /// Adds leased units, which may be taken until `until`. Answers how many of them are kept back for the debt.
+    pub(crate) fn grant(&self, units: Units, until: u64, low_water: u64) -> Units {
+        let uncovered = self
+            .debt
+            .load(Ordering::Acquire)
+            .saturating_sub(self.withheld.load(Ordering::Acquire));
+        let kept = units.get().min(uncovered);
+        self.withheld.fetch_add(kept, Ordering::AcqRel);
         self.set_low_water(low_water);
         self.until.fetch_max(until, Ordering::AcqRel);
-        self.remaining.fetch_add(units.get(), Ordering::AcqRel);
+        self.remaining.fetch_add(units.get() - kept, Ordering::AcqRel);
+        Units::new(kept)
+    }
+
+    /// Takes what was kept back for debts that are settled, to give it back to the store. Only one may ask at a time.
+    pub(crate) fn drain_withheld(&self) -> Units {
+        let free = self.free_withheld();
+        self.withheld.fetch_sub(free.get(), Ordering::AcqRel);
+        free
+    }
+
+    /// What was kept back for debts that are settled.
+    pub(crate) fn free_withheld(&self) -> Units {
+        let debt = self.debt.load(Ordering::Acquire);
+        Units::new(self.withheld.load(Ordering::Acquire).saturating_sub(debt))
     }
 
     /// At or below this many remaining units it is time for more.
@@ -192,6 +229,26 @@ impl Window {
     /// The reverse of [`Window::note_submitted`], for units that the store has not settled and never will under that batch.
     pub(crate) fn unnote_submitted(&self, units: Units) {
         self.submitted.fetch_sub(units.get(), Ordering::AcqRel);
+    }
+
+    /// Notes that a part of what is charged is beyond the lease and the store does not know it.
+    pub(crate) fn note_debt(&self, units: Units) {
+        self.debt.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Notes charged units that are settled, or never will be. `is_debt` if they were noted as such.
+    pub(crate) fn note_recorded(&self, units: Units, is_debt: bool) {
+        if is_debt {
+            self.debt.fetch_sub(units.get(), Ordering::AcqRel);
+        }
+        self.recorded.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Whether nothing here has to reach the store any more: no leased units, and nothing charged that is on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.remaining().is_zero()
+            && self.withheld.load(Ordering::Acquire) == 0
+            && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
     }
 
     /// Learns from the store's balance how much others used.
@@ -321,7 +378,9 @@ mod tests {
                 end: Timestamp::from_micros(end),
             },
         };
-        Window::new(key, since.map(Timestamp::from_micros))
+        let window = Window::new(key);
+        window.set_since(since.map(Timestamp::from_micros));
+        window
     }
 
     fn window() -> Window {

@@ -26,6 +26,8 @@ pub enum Outcome {
     Panicked,
     /// Our own time limit ended it.
     TimedOut,
+    /// We stopped the response, as it took more than could be reserved for it.
+    Stopped,
     /// The request was admitted, but the handler was never called.
     NotReached,
 }
@@ -42,6 +44,7 @@ impl Outcome {
             Self::ServiceError => "service_error",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
+            Self::Stopped => "stopped",
             Self::NotReached => "not_reached",
         }
     }
@@ -57,6 +60,7 @@ impl Outcome {
             Self::ServiceError,
             Self::Panicked,
             Self::TimedOut,
+            Self::Stopped,
             Self::NotReached,
         ]
         .into_iter()

@@ -1,12 +1,14 @@
 //! The ledger: one event for each finished request, written in batches.
 
 mod event;
+pub(crate) mod journal;
 mod query;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Event, Outcome};
+pub use journal::{Durability, Journal, JournalError, WhenFull};
 pub use query::{Grain, SeriesPoint, UsageQuery, UsageTotals};
 
 use crate::error::StoreResult;

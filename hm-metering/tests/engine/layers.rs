@@ -1,7 +1,7 @@
 //! Layers around layers, and services that are not ready.
 
 use bytes::Bytes;
-use hm_metering::{MeterName, Principal, RequestId, Units};
+use hm_metering::{Charge, MeterName, Principal, RequestId, Units};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt};
@@ -51,8 +51,8 @@ async fn the_handler_sees_who_calls_and_the_request_id() {
             (caller.account(), caller.key(), caller.plan().as_str()),
             (account, Some(key), "free")
         );
-        let RequestId(id) = request.extensions().get::<RequestId>().unwrap();
-        Ok(Response::new(Full::<Bytes>::from(id.clone())))
+        let RequestId(id) = request.extensions().get::<Charge>().unwrap().request_id();
+        Ok(Response::new(Full::<Bytes>::from(id)))
     });
     let mut request = stage.request();
     request

@@ -9,9 +9,11 @@
 
 mod endings;
 mod frameworks;
+mod journal;
 mod layers;
 mod leases;
 mod limits;
+mod modes;
 mod refusals;
 mod stage;
 mod stores;

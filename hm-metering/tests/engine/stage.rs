@@ -97,10 +97,12 @@ impl Stage {
 
     /// Another meter on the same store, as in another process.
     pub async fn second_meter(&self, plans: &str) -> Meter {
+        self.builder(plans).start().await.unwrap()
+    }
+
+    /// Another meter on the same store, not started yet.
+    pub fn builder(&self, plans: &str) -> MeterBuilder {
         builder(&self.flaky, &self.clock, &self.keys, plans)
-            .start()
-            .await
-            .unwrap()
     }
 
     /// Another key of the same account.
@@ -121,15 +123,12 @@ impl Stage {
     /// Everything in the ledger, oldest first, after what was finished has been recorded.
     pub async fn events(&self) -> Vec<Event> {
         assert!(self.meter.flush(Duration::from_secs(5)).await);
-        let query = UsageQuery::new(self.account, Timestamp::MIN, Timestamp::MAX);
-        let mut events = self
-            .store
-            .recent(&query, &PageRequest::first(1_000))
-            .await
-            .unwrap()
-            .items;
-        events.reverse();
-        events
+        self.events_in_store().await
+    }
+
+    /// Everything that is in the ledger now, oldest first.
+    pub async fn events_in_store(&self) -> Vec<Event> {
+        events_of(&self.store, self.account).await
     }
 
     /// The one event that there is.
@@ -157,6 +156,21 @@ fn builder(flaky: &FlakyStore<MemoryStore>, clock: &TestClock, keys: &TestKeys, 
         .quota(flaky.clone())
         .usage(flaky.clone())
         .clock(clock.clone())
+}
+
+/// Everything that `store` has of an account, oldest first.
+pub async fn events_of(store: &MemoryStore, account: AccountId) -> Vec<Event> {
+    let query = UsageQuery::new(account, Timestamp::MIN, Timestamp::MAX);
+    let (mut events, mut request) = (Vec::new(), PageRequest::first(1_000));
+    loop {
+        let page = store.recent(&query, &request).await.unwrap();
+        events.extend(page.items);
+        request.cursor = page.next;
+        if request.cursor.is_none() {
+            events.reverse();
+            return events;
+        }
+    }
 }
 
 /// Gives other tasks their turn until `done`.

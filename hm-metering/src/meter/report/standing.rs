@@ -133,7 +133,7 @@ pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Uni
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
 pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
     if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
-        let lease = open(account, quota, counter, now);
+        let lease = open(account, quota, counter, now.wall);
         if !lease.window().is_known() {
             return Err(lease);
         }
@@ -162,7 +162,8 @@ fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
             .quotas
             .iter()
             .find(|(quota, _)| quota.meter == shown.meter)?;
-        Some(quota_report(shown, &*counter.at(now.wall)?))
+        let lease = counter.at(now.wall, shown.period, account.anchor)?;
+        Some(quota_report(shown, &lease))
     });
     report_of(account, quota, now)
 }

@@ -137,7 +137,7 @@ impl Replica {
     /// The present window of the plan's quota at this position.
     pub(super) fn lease(&self, position: usize) -> Arc<Lease> {
         let (quota, counter) = &self.account.quotas[position];
-        open(&self.account, quota, counter, self.now())
+        open(&self.account, quota, counter, self.now().wall)
     }
 
     pub(super) fn state(&self) -> State {

@@ -1,0 +1,405 @@
+//! A request that was let through, as its admission and its charge share it: what it is, what was taken for it, and how it
+//! becomes an event.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::account::Account;
+use super::call::{RequestId, Texts};
+use super::decide::{Hold, Holds, Now, open};
+use super::directory::Caller;
+use super::report::LimitReport;
+use super::report::standing::report_with;
+use super::tally::{Tally, cut};
+use crate::charge_rule::{Ending, Overrun};
+use crate::id::EventId;
+use crate::name::MeterName;
+use crate::operation::Operation;
+use crate::principal::Principal;
+use crate::quota::{Lease, Take, nanos};
+use crate::units::Units;
+use crate::usage::Outcome;
+use crate::usage::journal::record::{self, Draft};
+
+/// The status that stands for "the client went away before there was one", as in nginx.
+const CLIENT_GONE: u16 = 499;
+pub(super) const METHOD_MAX: usize = 32;
+
+pub(crate) struct Admitted {
+    pub(super) engine: Arc<Engine>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) operation: Arc<Operation>,
+    pub(super) id: EventId,
+    pub(super) arrived: Now,
+    pub(super) method: Method,
+    pub(super) texts: Texts,
+    pub(super) bytes_in: u64,
+    pub(super) is_grpc: bool,
+    pub(super) holds: Holds,
+    pub(super) is_reserved: bool,
+    pub(super) said: Said,
+}
+
+/// What the handler said, and what was taken because of it.
+#[derive(Default)]
+pub(super) struct Said {
+    is_touched: AtomicBool,
+    is_stopped: AtomicBool,
+    is_timed_out: AtomicBool,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    tally: Tally,
+    /// Units leased besides those of the holds, in their order.
+    extra: SmallVec<[Units; 1]>,
+    is_finished: bool,
+}
+
+/// How far a response got.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    pub(super) status: Option<StatusCode>,
+    pub(super) grpc_status: Option<u8>,
+    /// On the monotonic clock.
+    pub(super) first_byte: Option<Duration>,
+    pub(super) bytes: u64,
+}
+
+type Charged = SmallVec<[(MeterName, Units); 2]>;
+
+impl Admitted {
+    pub(super) fn principal(&self) -> &Principal {
+        &self.caller.principal
+    }
+
+    fn account(&self) -> &Account {
+        &self.caller.account
+    }
+
+    pub(super) fn request_id(&self) -> RequestId {
+        let given = self.texts.request_id();
+        RequestId(given.map_or_else(|| self.id.to_string(), str::to_owned))
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.said.is_stopped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_timeout(&self) {
+        self.said.is_timed_out.store(true, Ordering::Release);
+    }
+
+    /// Takes note of what a handler says, unless the request is over.
+    pub(super) fn say(&self, change: impl FnOnce(&mut Tally)) {
+        let mut open = self.open();
+        if !open.is_finished {
+            change(&mut open.tally);
+            self.said.is_touched.store(true, Ordering::Release);
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.said.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the request takes of `meter`, and reserves what is missing.
+    pub(super) fn charge(&self, meter: &MeterName, change: impl FnOnce(Units) -> Units) {
+        let mut open = self.open();
+        if open.is_finished {
+            return;
+        }
+        let total = open.tally.change(meter, change);
+        self.said.is_touched.store(true, Ordering::Release);
+        let held = self.holds.iter().position(|hold| hold.meter() == meter);
+        if let (Some(total), Some(place)) = (total, held) {
+            self.reserve(&mut open, place, total);
+        }
+    }
+
+    /// Takes from the lease what a hold lacks of `total`. What can't be had is tried again when more is said.
+    fn reserve(&self, open: &mut Open, place: usize, total: Units) {
+        let hold = &self.holds[place];
+        let Some(limit) = hold.lease_limit() else { return };
+        open.extra.resize(self.holds.len(), Units::ZERO);
+        let missing = total.minus(hold.units).minus(open.extra[place]);
+        if missing.is_zero() {
+            return;
+        }
+        let window = hold.lease.window();
+        let now = nanos(self.engine.clock.monotonic());
+        let taken = window.take(missing, now);
+        if taken != Take::Short {
+            open.extra[place] = open.extra[place].plus(missing);
+        }
+        if taken == Take::Taken {
+            return;
+        }
+        let is_gone = !window.may_have_more(limit, now);
+        if let Some(book) = self.engine.book.as_ref().filter(|_| !is_gone) {
+            book.start_renewal(
+                &hold.lease,
+                Some(limit),
+                if taken == Take::Short {
+                    missing
+                } else {
+                    Units::ZERO
+                },
+            );
+        }
+        let may_stop = self.operation.on_overrun() == Overrun::Reject && !hold.never_refuses();
+        if taken == Take::Short && is_gone && may_stop {
+            self.said.is_stopped.store(true, Ordering::Release);
+        }
+    }
+
+    /// The limits as they stand, with what the request is charged if its response ends well.
+    pub(super) fn report(&self, answered: &Answered) -> LimitReport {
+        let ending = Ending::new(Outcome::Completed, answered.status, answered.grpc_status);
+        let charged = match answered.status {
+            Some(_) if !self.operation.charge_rule().is_charged(&ending) => Charged::new(),
+            _ => self.asked(),
+        };
+        let units = |meter: &MeterName| {
+            charged
+                .iter()
+                .find(|(has, _)| has == meter)
+                .map_or(Units::ZERO, |(_, units)| *units)
+        };
+        report_with(self.account(), units, self.arrived)
+    }
+
+    /// What the request takes by meter, as declared and said, sorted.
+    fn asked(&self) -> Charged {
+        let costs = self.operation.costs().iter();
+        let mut meters: Charged = costs.map(|cost| (cost.meter.clone(), cost.units)).collect();
+        if self.said.is_touched.load(Ordering::Acquire) {
+            for (meter, units) in &self.open().tally.meters {
+                match meters.iter_mut().find(|(has, _)| has == meter) {
+                    Some(entry) => entry.1 = *units,
+                    None => meters.push((meter.clone(), *units)),
+                }
+            }
+        }
+        if meters.len() > 1 {
+            meters.sort_unstable();
+        }
+        meters
+    }
+
+    /// Settles the charge and writes the event. Called once; never waits.
+    pub(super) fn finish(&self, outcome: Outcome, answered: &Answered) {
+        let now = self.engine.clock.monotonic();
+        let outcome = self.true_outcome(outcome);
+        let ending = Ending::new(outcome, answered.status, answered.grpc_status);
+        let mut units = if self.operation.charge_rule().is_charged(&ending) {
+            self.asked()
+        } else {
+            Charged::new()
+        };
+        let said = self.said.is_touched.load(Ordering::Acquire).then(|| {
+            let mut open = self.open();
+            open.is_finished = true;
+            std::mem::take(&mut *open)
+        });
+        let extra = said.as_ref().map_or(&[][..], |said| &said.extra[..]);
+        let mut settling = Settling {
+            request: self,
+            ticks: nanos(now),
+            charges: SmallVec::new(),
+            over: false,
+        };
+        settling.settle(&mut units, extra);
+        let Settling { charges, over, .. } = settling;
+        let tally = said.as_ref().map(|said| &said.tally);
+        let draft = Draft {
+            id: self.id,
+            at: self.arrived.wall,
+            account: self.account().id,
+            user: self.principal().user(),
+            key: self.principal().key(),
+            status: self.final_status(outcome, answered),
+            outcome,
+            grpc_status: answered.grpc_status,
+            over: over || self.holds.is_over(),
+            response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
+            first_byte_us: answered
+                .first_byte
+                .map(|at| micros(at.saturating_sub(self.arrived.monotonic))),
+            bytes_in: self.bytes_in,
+            bytes_out: answered.bytes,
+            operation: self.operation.name().as_str(),
+            endpoint: self.texts.endpoint(),
+            method: cut(self.method.as_str(), METHOD_MAX),
+            request_id: self.texts.request_id(),
+            source: tally.and_then(|tally| tally.source.as_deref()),
+            refusal: None,
+            would_refuse: self.holds.would_refuse(),
+            tags: tally.map_or(&[], |tally| &tally.tags),
+            units: &units,
+            plan: self.account().plan.id.as_str(),
+            charges: &charges,
+        };
+        self.engine.append(&draft, self.is_reserved);
+        // A handler may keep its charge for longer, and the request with it.
+        self.holds.leave_slots();
+    }
+
+    fn true_outcome(&self, outcome: Outcome) -> Outcome {
+        let may_be_timeout = matches!(
+            outcome,
+            Outcome::Completed | Outcome::ClientGone | Outcome::ServiceError | Outcome::BodyError
+        );
+        if may_be_timeout && self.said.is_timed_out.load(Ordering::Acquire) {
+            Outcome::TimedOut
+        } else {
+            outcome
+        }
+    }
+
+    fn final_status(&self, outcome: Outcome, answered: &Answered) -> u16 {
+        let unanswered = match outcome {
+            Outcome::ClientGone => CLIENT_GONE,
+            Outcome::NotReached | Outcome::TimedOut => StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            Outcome::Completed
+            | Outcome::Refused
+            | Outcome::BodyError
+            | Outcome::ServiceError
+            | Outcome::Panicked
+            | Outcome::Stopped => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+        };
+        answered.status.map_or(unanswered, |status| status.as_u16())
+    }
+}
+
+/// Makes what was taken for a request equal to what it is charged, counter by counter.
+struct Settling<'a> {
+    request: &'a Admitted,
+    ticks: u64,
+    charges: SmallVec<[record::Charge; 2]>,
+    over: bool,
+}
+
+impl Settling<'_> {
+    /// `units` become what is charged; meters with nothing charged are left out.
+    fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
+        let holds = &self.request.holds;
+        let mut parts: SmallVec<[(usize, Parts); 2]> = SmallVec::new();
+        for (place, hold) in holds.iter().enumerate() {
+            let extra = extra.get(place).copied().unwrap_or_default();
+            let entry = units.iter_mut().find(|(has, _)| has == hold.meter());
+            let asked = entry.as_ref().map_or(Units::ZERO, |(_, units)| *units);
+            let charged = self.bring_to(hold, extra, asked);
+            if let Some(entry) = entry {
+                entry.1 = charged.leased.plus(charged.unleased);
+            }
+            parts.push((place, charged));
+        }
+        units.retain(|(_, units)| !units.is_zero());
+        let place_of = |meter: &MeterName| units.iter().position(|(has, _)| has == meter);
+        for (place, charged) in parts {
+            let hold = &holds[place];
+            if let Some(at) = place_of(hold.meter()) {
+                self.write(at, &hold.lease, hold.limit, charged.leased, true);
+                self.write(at, &hold.lease, hold.limit, charged.unleased, false);
+            }
+        }
+        for (at, (meter, units)) in units.iter().enumerate() {
+            if !holds.iter().any(|hold| hold.meter() == meter) {
+                self.charge_unheld(at, meter, *units);
+            }
+        }
+    }
+
+    /// Gives back what was taken too much, or takes what is missing.
+    fn bring_to(&mut self, hold: &Hold, extra: Units, asked: Units) -> Parts {
+        let window = hold.lease.window();
+        let reserved = hold.units.plus(extra);
+        let more = asked.minus(reserved);
+        let back = reserved.minus(asked);
+        // What was leased on the way goes back first.
+        let back_of_extra = back.min(extra);
+        if !back_of_extra.is_zero() {
+            window.put_back(back_of_extra);
+        }
+        if back > back_of_extra {
+            hold.put_back(back.minus(back_of_extra));
+        }
+        let of_hold = hold.units.minus(back.minus(back_of_extra));
+        let of_lease = extra.minus(back_of_extra);
+        let mut parts = if hold.leased {
+            Parts::new(of_hold.plus(of_lease), Units::ZERO)
+        } else {
+            Parts::new(of_lease, of_hold)
+        };
+        if more.is_zero() {
+            return parts;
+        }
+        let is_limited = hold.limit.is_some();
+        if is_limited && window.take(more, self.ticks) != Take::Short {
+            parts.leased = parts.leased.plus(more);
+        } else if !is_limited
+            || hold.never_refuses()
+            || self.request.operation.on_overrun() == Overrun::Overflow
+        {
+            // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
+            window.note_taken(more);
+            self.over |= is_limited;
+            parts.unleased = parts.unleased.plus(more);
+        }
+        parts
+    }
+
+    /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
+    fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
+        let (account, arrived) = (self.request.account(), self.request.arrived.wall);
+        let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
+            return;
+        };
+        let lease = open(account, quota, counter, arrived);
+        lease.window().note_taken(units);
+        self.write(at, &lease, quota.limit, units, false);
+    }
+
+    /// A charge, which counts from now on.
+    fn write(&mut self, at: usize, lease: &Lease, limit: Option<Units>, units: Units, leased: bool) {
+        if units.is_zero() {
+            return;
+        }
+        lease.window().note_charged(units);
+        if !leased && limit.is_some() {
+            lease.window().note_debt(units);
+        }
+        self.charges.push(record::Charge {
+            meter: u8::try_from(at).unwrap_or(u8::MAX),
+            period: lease.window().key().period,
+            limit,
+            lease: leased.then(|| lease.token()).flatten(),
+            units,
+        });
+    }
+}
+
+/// What is charged on one counter.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// Out of a lease.
+    leased: Units,
+    unleased: Units,
+}
+
+impl Parts {
+    const fn new(leased: Units, unleased: Units) -> Self {
+        Self { leased, unleased }
+    }
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,158 @@
+//! What a journal is told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::segment::Segment;
+
+const MIB: u64 = 1_048_576;
+
+/// What an event survives once its response is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of the process, however it ends: `kill -9`, a panic, out of memory. The operating system has the event.
+    Process,
+    /// Besides, a loss of power, up to the time given: that often everything is forced to the disk.
+    Power(Duration),
+}
+
+/// What to do with requests when the journal is full, because its sink is down or too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// Refuse them with 503, so that nothing is served that is not recorded.
+    #[default]
+    Refuse,
+    /// Serve them, and count events that found no place in [`Meter::events_lost`](crate::Meter::events_lost). What they
+    /// used is on no bill, and the quota units that they took stay taken until the next start.
+    Shed,
+}
+
+/// Where events wait for their sink: files in a directory of the local disk.
+///
+/// An event is in the journal before the last byte of its response leaves, and stays until its sink has it. What a run leaves
+/// behind, the next one sends first, under the names that it had: nothing is lost, and nothing is counted twice.
+///
+/// The directory belongs to one meter at a time. It also holds the replica's identity, so it should not be copied to another
+/// installation.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use hm_metering::usage::{Durability, Journal};
+/// let journal = Journal::new("./data/journal")
+///     .durability(Durability::Power(Duration::from_millis(100)))
+///     .bytes_max(1 << 30);
+/// assert_eq!(journal.directory().to_str(), Some("./data/journal"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Journal {
+    directory: PathBuf,
+    durability: Durability,
+    when_full: WhenFull,
+    segment_bytes: u64,
+    bytes_max: u64,
+    bytes_ready: u64,
+}
+
+impl Journal {
+    /// A journal in `directory`, which is made if need be: 256 MiB at most, 64 MiB of them ready for bursts,
+    /// [`Durability::Process`], [`WhenFull::Refuse`].
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            durability: Durability::Process,
+            when_full: WhenFull::Refuse,
+            segment_bytes: 8 * MIB,
+            bytes_max: 256 * MIB,
+            bytes_ready: 64 * MIB,
+        }
+    }
+
+    /// What events survive.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// What to do when it is full.
+    pub const fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// How many bytes of disk it takes at most; an event has about 300. At least two segments.
+    pub const fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes are kept allocated for what may come at once. Each request in flight reserves 6 KiB of them, since
+    /// nobody knows yet how long its event will be.
+    pub const fn bytes_ready(mut self, bytes: u64) -> Self {
+        self.bytes_ready = bytes;
+        self
+    }
+
+    /// How long one file is; at least 64 KiB, 8 MiB unless said.
+    pub const fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) const fn durability_of(&self) -> Durability {
+        self.durability
+    }
+
+    pub(crate) const fn sheds(&self) -> bool {
+        matches!(self.when_full, WhenFull::Shed)
+    }
+
+    pub(super) const fn sync_interval(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Process => None,
+            Durability::Power(interval) => Some(interval),
+        }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let segment_bytes = self
+            .segment_bytes
+            .clamp(65_536, 1_024 * MIB)
+            .next_multiple_of(4_096);
+        let segments_max = (self.bytes_max / segment_bytes).max(2);
+        Shape {
+            segment_bytes,
+            segments_max,
+            segments_ready: (self.bytes_ready / segment_bytes).clamp(2, segments_max),
+        }
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for Journal {
+    fn from(directory: P) -> Self {
+        Self::new(directory)
+    }
+}
+
+/// How a log is cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) segment_bytes: u64,
+    pub(super) segments_max: u64,
+    /// How many are kept that nothing is written to yet, the one in use included.
+    pub(super) segments_ready: u64,
+}
+
+impl Shape {
+    /// How many bytes of records surely fit into one segment.
+    pub(super) const fn usable(&self) -> u64 {
+        Segment::usable(self.segment_bytes)
+    }
+}
