@@ -19,6 +19,7 @@ pub mod operation;
 pub mod page;
 pub mod period;
 pub mod plan;
+pub mod plan_change;
 pub mod principal;
 pub mod quota;
 pub mod rate;
@@ -27,6 +28,7 @@ pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
 mod shared;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -34,7 +36,7 @@ pub mod units;
 pub mod usage;
 
 pub use charge_rule::{ChargeRule, Ending, Overrun};
-pub use client_address::{PeerAddress, TrustedProxies};
+pub use client_address::{ForwardedHeader, PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};

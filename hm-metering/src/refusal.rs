@@ -19,6 +19,10 @@ pub enum RefusalKind {
     UnreadableKey,
     /// The key is not accepted. The reason is for logs; callers can't tell them apart.
     InvalidKey(InvalidKey),
+    /// The key may not be used from the client's address.
+    AddressNotAllowed,
+    /// The operation takes keys of the other environment only.
+    WrongEnvironment,
     /// The key lacks a scope that the operation asks for.
     MissingScope,
     /// Too many requests in a short time.
@@ -137,6 +141,8 @@ impl Refusal {
             RefusalKind::MissingKey => "missing_api_key",
             RefusalKind::UnreadableKey => "unreadable_api_key",
             RefusalKind::InvalidKey(_) => "invalid_api_key",
+            RefusalKind::AddressNotAllowed => "address_not_allowed",
+            RefusalKind::WrongEnvironment => "wrong_environment",
             RefusalKind::MissingScope => "missing_scope",
             RefusalKind::RateLimited => "rate_limited",
             RefusalKind::ConcurrencyLimited => "too_many_concurrent_requests",
@@ -151,7 +157,9 @@ impl Refusal {
         match self.kind {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => StatusCode::UNAUTHORIZED,
             RefusalKind::UnreadableKey => StatusCode::BAD_REQUEST,
-            RefusalKind::MissingScope => StatusCode::FORBIDDEN,
+            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
+                StatusCode::FORBIDDEN
+            }
             RefusalKind::RateLimited | RefusalKind::ConcurrencyLimited | RefusalKind::QuotaExceeded => {
                 StatusCode::TOO_MANY_REQUESTS
             }
@@ -168,6 +176,10 @@ impl fmt::Display for Refusal {
             }
             RefusalKind::UnreadableKey => f.write_str("Send one API key, in one header, as plain text."),
             RefusalKind::InvalidKey(_) => f.write_str("The API key is not valid."),
+            RefusalKind::AddressNotAllowed => f.write_str("The API key may not be used from this address."),
+            RefusalKind::WrongEnvironment => f.write_str(
+                "The API key is for the other environment: live and test keys are told apart here.",
+            ),
             RefusalKind::MissingScope => match &self.scope {
                 Some(scope) => write!(f, "The API key lacks the scope {scope:?}."),
                 None => f.write_str("The API key lacks a scope."),

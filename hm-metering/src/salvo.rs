@@ -91,7 +91,10 @@ impl MeteringHoop {
         } else {
             &template
         };
-        let mut call = Call::new(req.method(), req.headers(), endpoint);
+        let mut call = Call::new(req.method(), req.headers(), endpoint).with_extensions(req.extensions());
+        if let Some(peer) = peer(req.remote_addr()) {
+            call = call.with_peer(peer);
+        }
         if let Some(RequestId(id)) = req.extensions().get::<RequestId>() {
             call = call.with_request_id(id);
         }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::{KeyDigest, PresentedKey};
+use crate::key::{KeyDigest, KeyHash, PresentedKey};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
 use crate::keys::{KeyVerifier, Verdict};
 use crate::page::{Page, PageRequest};
@@ -64,6 +64,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self)
             .rotate(account, key, replacement, old_expires_at, now)
             .await
+    }
+
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        (**self).rehash(key, from, to).await
     }
 
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {

@@ -98,6 +98,7 @@ impl App {
             .quota(store.clone())
             .usage(store.clone())
             .clock(Arc::clone(&clock))
+            .trusted_proxies(config.http.trusted_proxies.clone())
             .flush_interval(config.usage.flush_interval)
             .start()
             .await?;

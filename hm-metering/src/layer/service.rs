@@ -90,7 +90,8 @@ impl<S> Metering<S> {
 }
 
 fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
-    let call = Call::new(request.method(), request.headers(), endpoint(request));
+    let call = Call::new(request.method(), request.headers(), endpoint(request))
+        .with_extensions(request.extensions());
     match request.extensions().get::<RequestId>() {
         Some(RequestId(id)) => call.with_request_id(id),
         None => call,

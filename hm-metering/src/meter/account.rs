@@ -1,7 +1,7 @@
 //! An account as the engine keeps it in memory: its plan, its rate limits' state, its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bucket::Bucket;
@@ -9,6 +9,7 @@ use super::slots::Slots;
 use crate::id::AccountId;
 use crate::plan::{Plan, Quota};
 use crate::quota::{Counter, LeaseBook, nanos};
+use crate::sync::{AtomicBool, AtomicU64};
 use crate::time::Timestamp;
 
 /// An account's limits and their state.

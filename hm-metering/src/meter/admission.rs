@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
 use super::admitted::{Admitted, Answered};
@@ -77,10 +77,10 @@ impl Admission {
     /// Writes the limits' headers and the request's id into the head of the answer.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         self.report().write(headers);
-        if !headers.contains_key(X_REQUEST_ID)
-            && let Ok(id) = HeaderValue::try_from(self.request_id().0)
+        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID)
+            && let Some(id) = self.open().admitted.request_id_header()
         {
-            headers.insert(X_REQUEST_ID, id);
+            place.insert(id);
         }
     }
 

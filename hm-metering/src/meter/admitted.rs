@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::Engine;
 use super::account::Account;
@@ -86,6 +87,16 @@ impl Admitted {
     pub(super) fn request_id(&self) -> RequestId {
         let given = self.texts.request_id();
         RequestId(given.map_or_else(|| self.id.to_string(), str::to_owned))
+    }
+
+    /// The same for the answer's head.
+    pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
+        let mut buffer = Uuid::encode_buffer();
+        let id = match self.texts.request_id() {
+            Some(given) => given,
+            None => self.id.as_uuid().hyphenated().encode_lower(&mut buffer),
+        };
+        HeaderValue::from_str(id).ok()
     }
 
     pub(super) fn is_stopped(&self) -> bool {

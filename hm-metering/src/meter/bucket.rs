@@ -1,11 +1,12 @@
 //! A rate limit's bucket, and taking from several of them or from none.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
 use crate::plan::RateLimit;
 use crate::rate::gcra::{Check, Rate};
+use crate::sync::AtomicU64;
 
 /// A rate limit and its state.
 #[derive(Debug)]
@@ -30,8 +31,13 @@ impl Bucket {
         }
     }
 
-    /// Takes `units`, or nothing. `seen` is a state that it lately had.
-    fn take(&self, seen: u64, now: u64, units: u32) -> Check {
+    /// Takes `units`, or nothing.
+    pub(crate) fn take(&self, now: u64, units: u32) -> Check {
+        self.take_seen(self.full_at.load(Ordering::Acquire), now, units)
+    }
+
+    /// The same, if its state is most likely what was seen a moment ago.
+    fn take_seen(&self, seen: u64, now: u64, units: u32) -> Check {
         let mut full_at = seen;
         loop {
             let check = self.rate.check(full_at, now, units);
@@ -99,7 +105,7 @@ pub(crate) fn take<'a>(
     units: u32,
 ) -> Result<(), Violated> {
     for (position, (bucket, seen)) in buckets.clone().zip(seen).enumerate() {
-        let check = bucket.take(*seen, now, units);
+        let check = bucket.take_seen(*seen, now, units);
         if !matches!(check, Check::Fits(_)) {
             put_back(buckets.take(position), units);
             return Err((position, check));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::account::Account;
-use super::bucket;
+use super::bucket::{self, Bucket};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, report_held};
 use super::slots::Occupied;
@@ -126,18 +126,19 @@ pub(crate) struct Now {
     pub(crate) monotonic: Duration,
 }
 
-/// Decides about one request. `book` is none where nothing counts quotas.
+/// Decides about one request. `own` are the rates of its key, beside the account's. `book` is none where nothing counts quotas.
 ///
 /// It looks at every limit before it takes of any, so a request that is refused changes nothing, not even for a moment.
 /// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
+    own: &[Bucket],
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     now: Now,
 ) -> Decision {
     loop {
-        let missed = match take_all(account, operation, book, now) {
+        let missed = match take_all(account, own, operation, book, now) {
             Ok(holds) => {
                 let report = report_held(account, operation, &holds, now);
                 return Decision::Allowed(holds, report);
@@ -145,7 +146,9 @@ pub(crate) fn decide(
             Err(missed) => missed,
         };
         return match missed {
-            Missed::Rate(position, check) => refuse_for_rate(account, operation, position, check, now),
+            Missed::Rate(position, check) => {
+                refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
+            }
             Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
             Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
             Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
@@ -157,7 +160,7 @@ pub(crate) fn decide(
 
 /// Why a request got nothing.
 enum Missed<'a> {
-    /// This rate limit has no room.
+    /// This rate limit has no room; those of the key come after those of the account.
     Rate(usize, Check),
     /// This concurrency limit has no room.
     Slot(&'a ConcurrencyLimit),
@@ -180,13 +183,15 @@ enum Missed<'a> {
 /// Takes what `operation` needs of every limit, or of none.
 fn take_all<'a>(
     account: &'a Account,
+    own: &[Bucket],
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     now: Now,
 ) -> Result<Holds, Missed<'a>> {
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
-    let seen = bucket::look(account.buckets.iter(), ticks, rate_units).map_err(violated)?;
+    let buckets = account.buckets.iter().chain(own);
+    let seen = bucket::look(buckets.clone(), ticks, rate_units).map_err(violated)?;
     account.slots.look().map_err(Missed::Slot)?;
     let mut holds = Holds {
         rate_units,
@@ -203,7 +208,7 @@ fn take_all<'a>(
     }
     // Everything has room. From here on something is taken.
     holds.slots = account.slots.occupy().map_err(Missed::Slot)?;
-    bucket::take(account.buckets.iter(), &seen, ticks, rate_units).map_err(violated)?;
+    bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
     for (position, hold) in holds.quotas.iter().enumerate() {
         if !hold.leased {
             hold.lease.window().note_taken(hold.units);
@@ -214,7 +219,7 @@ fn take_all<'a>(
             Take::TakenLow => renew(hold, book, ticks),
             Take::Short => {
                 holds.quotas.truncate(position);
-                undo(account, &holds);
+                undo(account, own, &holds);
                 return Err(Missed::Overtaken);
             }
         }
@@ -248,9 +253,12 @@ fn look<'a>(
             Ok(hold(quota, lease, need, false))
         };
     }
-    // As far as is known: what others took lately may be missing.
-    let is_reached =
-        matches!(quota.mode, QuotaMode::Balanced { .. }) && window.taken_by_all().plus(need) > limit;
+    // As far as is known: what others took lately may be missing. Units may have been leased below a greater limit, that of a
+    // plan that has shrunk since or that of a balanced quota.
+    let is_reached = match quota.mode {
+        QuotaMode::Strict | QuotaMode::Balanced { .. } => window.taken_by_all().plus(need) > limit,
+        QuotaMode::Soft | QuotaMode::Shadow => false,
+    };
     if need > limit || is_reached {
         return beyond(quota, lease, need);
     }
@@ -313,9 +321,9 @@ fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
 }
 
 /// Undoes what was taken for a request that is not served after all. Its slots are given back when `holds` is dropped.
-pub(crate) fn undo(account: &Account, holds: &Holds) {
+pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
-    bucket::put_back(account.buckets.iter(), holds.rate_units);
+    bucket::put_back(account.buckets.iter().chain(own), holds.rate_units);
 }
 
 /// The window of a quota's present period.

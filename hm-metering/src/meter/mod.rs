@@ -20,6 +20,8 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+#[cfg(test)]
+mod races;
 mod rejection;
 mod report;
 mod slots;
@@ -30,6 +32,7 @@ mod tests;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +58,7 @@ use fill::{Filled, Filler};
 use flusher::Request;
 use tally::cut;
 
+use crate::client_address::TrustedProxies;
 use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
@@ -87,6 +91,7 @@ pub(crate) struct Engine {
     fingerprints: Fingerprints,
     ids: IdSource,
     clock: Arc<dyn Clock>,
+    proxies: TrustedProxies,
     log: Arc<Log>,
     /// Whether requests are served although their events find no place.
     sheds: bool,
@@ -176,45 +181,49 @@ impl Meter {
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
         let request = || Undecided::new(id, operation, call, now);
+        // One that waits may be judged by another record of its key than the one that is known now.
+        let waiting = || Undecided {
+            client: call.client(&engine.proxies),
+            ..request()
+        };
         match engine.directory.look_up(fingerprint, now.monotonic) {
-            Known::Caller(caller) => match engine.decide(&caller, operation, now) {
-                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), caller, decision, now)),
-                Decided::Ask(question) => {
-                    let key = PresentedKey::new(presented);
-                    let (engine, request) = (Arc::clone(engine), request());
-                    Admit::Pending(Box::pin(engine.admit_after(
-                        request,
-                        (fingerprint, key),
-                        caller,
-                        Some(question),
-                    )))
+            Known::Caller(caller) if !caller.has_moved(now.wall) => {
+                match engine.decide(&caller, operation, || call.client(&engine.proxies), now) {
+                    Decided::Ready(decision) => {
+                        Admit::Ready(engine.conclude(request(), caller, decision, now))
+                    }
+                    Decided::Ask(question) => {
+                        let key = PresentedKey::new(presented);
+                        let (engine, request) = (Arc::clone(engine), waiting());
+                        Admit::Pending(Box::pin(engine.admit_after(
+                            request,
+                            (fingerprint, key),
+                            caller,
+                            Some(question),
+                        )))
+                    }
                 }
-            },
+            }
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
-            Known::Nothing => {
+            Known::Caller(_) | Known::Nothing => {
                 let key = PresentedKey::new(presented);
-                let (engine, request) = (Arc::clone(engine), request());
+                let (engine, request) = (Arc::clone(engine), waiting());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))
             }
         }
     }
 
     /// Whether a caller that another layer let through already may also do `operation`. It is not decided or charged a
-    /// second time; only its scopes are looked at.
+    /// second time; only its scopes and its environment are looked at.
     pub(crate) fn check_again(
         &self,
         operation: &Operation,
         caller: Option<&Principal>,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        let lacks = |scope: &&String| !caller.is_some_and(|caller| caller.has_scope(scope));
-        match operation.scopes().iter().find(lacks) {
-            None => Ok(()),
-            Some(scope) => {
-                let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-                Err(Box::new(Rejection::new(refusal, None, request_id.to_owned())))
-            }
-        }
+        operation
+            .permit(caller)
+            .map_err(|refusal| Box::new(Rejection::new(refusal, None, request_id.to_owned())))
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
@@ -297,6 +306,7 @@ struct Undecided {
     texts: Texts,
     bytes_in: u64,
     is_grpc: bool,
+    client: Option<IpAddr>,
     arrived: Now,
 }
 
@@ -309,6 +319,7 @@ impl Undecided {
             texts: call.texts(),
             bytes_in: call.bytes_in(),
             is_grpc: call.is_grpc(),
+            client: None,
             arrived: now,
         }
     }
@@ -382,16 +393,21 @@ impl Engine {
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
-    fn decide(&self, caller: &Caller, operation: &Operation, now: Now) -> Decided {
+    fn decide(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+        client: impl FnOnce() -> Option<IpAddr>,
+        now: Now,
+    ) -> Decided {
         if let Err(reason) = caller.check_dates(now.wall) {
             return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
         }
-        if let Some(scope) = operation
-            .scopes()
-            .iter()
-            .find(|scope| !caller.principal.has_scope(scope))
-        {
-            let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
+        // Whoever has a key in the wrong place is told nothing of the account, and makes no store call.
+        if let Err(refusal) = caller.check_address(client) {
+            return Decided::Ready(Err((refusal, None)));
+        }
+        if let Err(refusal) = operation.permit(Some(&caller.principal)) {
             return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
@@ -401,7 +417,13 @@ impl Engine {
                 }),
             };
         }
-        match decide(&caller.account, operation, self.book.as_ref(), now) {
+        match decide(
+            &caller.account,
+            &caller.buckets,
+            operation,
+            self.book.as_ref(),
+            now,
+        ) {
             Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
             Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
             Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
@@ -423,7 +445,7 @@ impl Engine {
         // The event's place is taken before the request is served, so that none is ever lost there.
         let is_reserved = self.log.reserve(0);
         if !is_reserved && (!self.sheds || self.log.is_closed()) {
-            decide::undo(&caller.account, &holds);
+            decide::undo(&caller.account, &caller.buckets, &holds);
             let why = if self.log.is_closed() {
                 "the meter has been shut down"
             } else {
@@ -565,7 +587,7 @@ impl Engine {
                 };
             }
             let now = self.now();
-            match self.decide(&caller, &request.operation, now) {
+            match self.decide(&caller, &request.operation, || request.client, now) {
                 Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }

@@ -109,6 +109,8 @@ impl Rejection {
             RefusalKind::InvalidKey(_) => Some("Bearer error=\"invalid_token\""),
             RefusalKind::MissingScope => Some("Bearer error=\"insufficient_scope\""),
             RefusalKind::UnreadableKey
+            | RefusalKind::AddressNotAllowed
+            | RefusalKind::WrongEnvironment
             | RefusalKind::RateLimited
             | RefusalKind::ConcurrencyLimited
             | RefusalKind::QuotaExceeded
@@ -122,7 +124,9 @@ impl Rejection {
         let (r#type, title) = match self.refusal.kind() {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => ("about:blank", "Unauthorized"),
             RefusalKind::UnreadableKey => ("about:blank", "Bad Request"),
-            RefusalKind::MissingScope => ("about:blank", "Forbidden"),
+            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
+                ("about:blank", "Forbidden")
+            }
             RefusalKind::RateLimited | RefusalKind::ConcurrencyLimited | RefusalKind::QuotaExceeded => {
                 (QUOTA_EXCEEDED, "Quota Exceeded")
             }

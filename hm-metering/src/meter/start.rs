@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::builder::{ConfigError, MeterBuilder};
 use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
-use super::fill::Filler;
+use super::fill::{Budget, Filler};
 use super::flusher::{Flusher, Pace, Request, Settling};
 use super::{Engine, Meter, Tasks};
 use crate::id::{IdSource, ReplicaId};
@@ -90,6 +90,8 @@ impl MeterBuilder {
             store_timeout: self.store_timeout,
             invalid_for: self.invalid_for,
             under_way: std::sync::Mutex::new(HashMap::new()),
+            unknown: Budget::new(self.unknown_keys),
+            turned_away: AtomicU64::new(0),
         };
         let begun_at = feed.begin().await;
         let tasks = Tasks {
@@ -112,6 +114,7 @@ impl MeterBuilder {
             fingerprints: Fingerprints::from_os().map_err(ConfigError::NoRandomness)?,
             ids,
             clock: self.clock,
+            proxies: self.proxies,
             log,
             sheds: self.journal.as_ref().is_some_and(Journal::sheds),
             requests,

@@ -1,7 +1,7 @@
 //! An account's meter over its periods.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -9,6 +9,7 @@ use super::{Lease, QuotaKey};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::PeriodRule;
+use crate::sync::Mutex;
 use crate::time::Timestamp;
 
 /// An account's meter over its periods.

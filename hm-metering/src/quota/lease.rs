@@ -1,13 +1,14 @@
 //! One counter's lease: its window, the operation that is under way, and what the last ones answered.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::{FencingToken, LeaseAsk, QuotaKey, QuotaWindow, Release, Window};
+use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::units::Units;
 
 /// No store gives out so many tokens.

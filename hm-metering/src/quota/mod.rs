@@ -8,6 +8,8 @@
 mod book;
 mod counter;
 mod lease;
+#[cfg(test)]
+mod races;
 mod sizing;
 mod window;
 

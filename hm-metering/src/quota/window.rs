@@ -3,11 +3,12 @@
 //! Everything on the way of a request is an atomic operation on this structure. `remaining` is the only number that
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::{Balance, QuotaKey};
 use crate::period::Period;
+use crate::sync::{AtomicBool, AtomicU64};
 use crate::time::Timestamp;
 use crate::units::Units;
 

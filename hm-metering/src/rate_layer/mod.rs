@@ -125,14 +125,8 @@ impl RateLimitLayer {
 
 /// Where the request came from, and its id, as far as something before has said so.
 fn who(extensions: &Extensions) -> (Option<IpAddr>, Option<&str>) {
-    let peer = extensions.get::<PeerAddress>().map(|peer| peer.0);
-    #[cfg(feature = "axum")]
-    let peer = peer.or_else(|| {
-        let info = extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>();
-        info.map(|info| info.0.ip())
-    });
     (
-        peer,
+        PeerAddress::of(extensions),
         extensions.get::<RequestId>().map(|RequestId(id)| id.as_str()),
     )
 }

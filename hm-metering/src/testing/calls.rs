@@ -31,6 +31,8 @@ store_calls! {
     Revoke,
     /// [`KeyStore::rotate`](crate::KeyStore::rotate)
     Rotate,
+    /// [`KeyStore::rehash`](crate::KeyStore::rehash)
+    Rehash,
     /// [`KeyStore::mark_used`](crate::KeyStore::mark_used)
     MarkUsed,
     /// [`KeyStore::changes_since`](crate::KeyStore::changes_since)

@@ -8,7 +8,7 @@ use super::calls::StoreCall;
 use super::flaky::FlakyStore;
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, KeyHash};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
 use crate::page::{Page, PageRequest};
 use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
@@ -68,6 +68,11 @@ impl<S: KeyStore> KeyStore for FlakyStore<S> {
                 .rotate(account, key, replacement, old_expires_at, now),
         )
         .await
+    }
+
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        self.call(StoreCall::Rehash, self.inner().rehash(key, from, to))
+            .await
     }
 
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {

@@ -8,12 +8,16 @@
 )]
 
 mod endings;
+mod flood;
 mod frameworks;
+mod hashes;
 mod journal;
+mod keys;
 mod layers;
 mod leases;
 mod limits;
 mod modes;
+mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;

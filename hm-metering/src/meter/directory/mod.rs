@@ -6,8 +6,8 @@ mod fingerprint;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub(crate) use caller::Caller;
@@ -19,7 +19,9 @@ use crate::id::{AccountId, KeyId};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
 use crate::quota::{LeaseBook, nanos};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
+use fingerprint::FingerprintMap;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -42,10 +44,10 @@ pub(crate) struct Bounds {
 /// All callers and accounts.
 pub(crate) struct Directory {
     bounds: Bounds,
-    callers: papaya::HashMap<Fingerprint, Arc<Caller>>,
+    callers: FingerprintMap<Arc<Caller>>,
     by_key: papaya::HashMap<KeyId, Fingerprint>,
     accounts: papaya::HashMap<AccountId, Arc<Account>>,
-    invalid: papaya::HashMap<Fingerprint, (InvalidKey, Duration)>,
+    invalid: FingerprintMap<(InvalidKey, Duration)>,
     /// When the feed was last read whole, on the monotonic clock in nanoseconds; zero for never.
     synced_at: AtomicU64,
     cold: Mutex<Cold>,
@@ -63,10 +65,10 @@ impl Directory {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            callers: papaya::HashMap::new(),
+            callers: FingerprintMap::default(),
             by_key: papaya::HashMap::new(),
             accounts: papaya::HashMap::new(),
-            invalid: papaya::HashMap::new(),
+            invalid: FingerprintMap::default(),
             synced_at: AtomicU64::new(0),
             cold: Mutex::default(),
         }
@@ -101,6 +103,11 @@ impl Directory {
         }
     }
 
+    /// Whether it was a caller's, even if what is kept of it may not be believed any more.
+    pub(crate) fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.callers.pin().contains_key(&fingerprint)
+    }
+
     /// The moment before a verifier is asked.
     pub(crate) fn moment(&self) -> Moment {
         self.cold().changes.moment()
@@ -122,7 +129,8 @@ impl Directory {
             return None;
         }
         let account = self.keep_account(&verified, plan, book, asked_at);
-        let caller = Arc::new(Caller::new(verified, account, asked_at));
+        let before = self.callers.pin().get(&fingerprint).map(Arc::clone);
+        let caller = Arc::new(Caller::new(verified, account, asked_at, before.as_deref()));
         if let Some(key) = caller.principal.key() {
             self.by_key.pin().insert(key, fingerprint);
         }
@@ -266,5 +274,7 @@ impl fmt::Debug for Directory {
     }
 }
 
+#[cfg(test)]
+mod races;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{LimitReport, QuotaReport, RateReport};
 use crate::meter::account::Account;
+use crate::meter::bucket::{Bucket, Violated};
 use crate::meter::decide::{Decision, Holds, Now, open};
 use crate::name::MeterName;
 use crate::operation::Operation;
@@ -20,14 +21,19 @@ const HELD_FOR: Duration = Duration::from_secs(10);
 /// When a request that found no slot should come back. Nobody can tell when one of those under way ends.
 const SLOT_FREE_AFTER: Duration = Duration::from_secs(1);
 
+/// `own` are the rates of the request's key, whose positions come after those of the plan.
 pub(crate) fn refuse_for_rate(
     account: &Account,
-    operation: &Operation,
-    position: usize,
-    check: Check,
+    own: &[Bucket],
+    rate_units: u32,
+    (position, check): Violated,
     now: Now,
 ) -> Decision {
-    let bucket = &account.buckets[position];
+    let of_plan = account.buckets.get(position);
+    let Some(bucket) = of_plan.or_else(|| own.get(position - account.buckets.len())) else {
+        // There is no such bucket to be violated.
+        return Decision::Refused(Refusal::new(RefusalKind::RateLimited), report(account, None, now));
+    };
     let wait = match check {
         Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
         Check::Fits(_) | Check::Never => None,
@@ -38,20 +44,21 @@ pub(crate) fn refuse_for_rate(
         limit: Units::from(bucket.limit.limit),
         remaining: Units::from(remaining),
         elsewhere: Units::ZERO,
-        needed: Units::from(operation.rate_units()),
+        needed: Units::from(rate_units),
         reset: None,
     });
     refusal = match wait {
         Some(wait) => refusal.with_retry_after(wait),
         None => refusal.with_never(),
     };
-    let rate = RateReport {
+    // A key's own rates are not in the report.
+    let rate = of_plan.map(|_| RateReport {
         position,
         remaining,
         wait: wait.or(Some(Duration::ZERO)),
-    };
+    });
     let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    report.rate = Some(rate);
+    report.rate = rate;
     Decision::Refused(refusal, report)
 }
 

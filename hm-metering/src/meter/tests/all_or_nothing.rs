@@ -29,7 +29,7 @@ async fn a_refusal_of_any_kind_moves_nothing() {
     let replica = Replica::new(PLAN, MemoryStore::new(), &clock());
     // Everything is leased and known before, so that no refusal has to ask for anything.
     let all = replica.attempt(&operation(0, 100, Some(40))).await.unwrap();
-    undo(&replica.account, &all);
+    undo(&replica.account, &[], &all);
     drop(all);
     let some = replica.attempt(&operation(25, 1, Some(30))).await.unwrap();
     let more = replica.attempt(&operation(0, 1, None)).await.unwrap();
@@ -115,7 +115,7 @@ async fn what_is_undone_is_as_if_it_had_not_been() {
     let before = replica.state();
     let second = replica.attempt(&operation(9, 1, Some(1))).await.unwrap();
     assert_ne!(replica.state(), before);
-    undo(&replica.account, &second);
+    undo(&replica.account, &[], &second);
     drop(second);
     assert_eq!(replica.state(), before);
     drop(first);
@@ -353,7 +353,7 @@ async fn agree(
             }
             Step::Undo(index) if !open.is_empty() => {
                 let undone = open.swap_remove(index.index(open.len()));
-                undo(&replica.account, &undone.holds);
+                undo(&replica.account, &[], &undone.holds);
                 drop(undone.holds);
                 model.finish(&undone.needs, &undone.beyond, |_| 0);
                 model.undo_rates(undone.rate_units);

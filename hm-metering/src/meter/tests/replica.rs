@@ -95,7 +95,7 @@ impl Replica {
     }
 
     pub(super) fn decide(&self, operation: &Operation) -> Decision {
-        decide(&self.account, operation, Some(&self.book), self.now())
+        decide(&self.account, &[], operation, Some(&self.book), self.now())
     }
 
     /// Decides, and asks for units as often as it takes.

@@ -1,6 +1,7 @@
 //! `tollgate-auth` and `tollgate-admission`, set up as in their own benchmarks: a registry of HMACs, a map of snapshots, a
 //! weighted rate and a lease that nobody uses up, an event that is thrown away, and a clock that stands still.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,11 @@ use tollgate_admission::{
 use tollgate_auth::{CredentialVerifier, HmacRegistry, SessionCredential};
 use tollgate_core::{
     AccountId, AccountSnapshot, AccountStatus, CostTable, CostUnits, FencingToken, Generation, KeyId,
-    LeaseGrant, LeaseId, LocalLease, OpIndex, PermissionBits, PublishableSnapshot, RequestId, ResolvedLimits,
-    UsageEvent, UsageSlot,
+    LeaseGrant, LeaseId, LocalLease, LocalSharding, OpIndex, PermissionBits, PublishableSnapshot, RequestId,
+    ResolvedLimits, UsageEvent, UsageSlot,
 };
+
+const PRINCIPALS_MAX: NonZeroUsize = NonZeroUsize::new(1_000_000).expect("not zero");
 
 #[derive(Clone, Copy)]
 struct Query;
@@ -54,7 +57,13 @@ impl Tollgate {
             .map(|key| registry.mint(KeyId(key)).expect("randomness"))
             .collect();
         registry.install(minted.iter().map(|key| (key.principal, key.digest, None)));
-        let engine = AdmissionEngine::new(ArcSwapSnapshotMap::new());
+        // Its own map is made for 65,536 principals unless told otherwise.
+        let map = ArcSwapSnapshotMap::with_capacities(
+            LocalSharding::SINGLE,
+            ArcSwapSnapshotMap::DEFAULT_MAX_NEGATIVE_ENTRIES,
+            PRINCIPALS_MAX,
+        );
+        let engine = AdmissionEngine::new(map);
         let updates = minted
             .iter()
             .zip(1..)

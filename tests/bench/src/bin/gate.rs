@@ -1,8 +1,8 @@
 //! What the gate in CI measures: requests to be counted by an instrument, and allocations.
 //!
 //! `bench-gate serve SERVICE REQUESTS` serves that many warm requests and ends; under callgrind, two runs of different length
-//! say how many instructions one request takes. Services are `bare`, `governor`, `full`, and `recorded`, which is `full` with
-//! its events on their way to the sink. `bench-gate allocations` counts by itself.
+//! say how many instructions one request takes. Services are `bare`, `governor`, `full`, `journal`, which is `full` with a
+//! journal in a file, and `recorded`, which is `full` with its events on their way to the sink. `bench-gate allocations` counts by itself.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::mem;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +21,10 @@ use hm_bench::cost::CountingAllocator;
 use hm_bench::fixture::{Accounts, Limits, OPERATION, SlowClock};
 use hm_bench::service::{Bare, drive, governor_layer, request, serve};
 use hm_metering::{Admit, Call, Meter, Operation, OperationName};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::{Method, Request, Response};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, Service};
 
@@ -56,18 +58,20 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    println!("bench-gate serve bare|governor|full|recorded REQUESTS");
+    println!("bench-gate serve bare|governor|full|journal|recorded REQUESTS");
     println!("bench-gate allocations");
     ExitCode::FAILURE
 }
 
 /// False when there is no such service.
 fn serve_many(runtime: &Runtime, service: &str, requests: usize) -> bool {
-    let (meter, key) = runtime.block_on(full_meter());
+    let directory = TempDir::new().expect("a directory");
+    let journal = (service == "journal").then(|| directory.path());
+    let (meter, key) = runtime.block_on(full_meter(journal));
     match service {
         "bare" => warm(runtime, Bare, &key).serve(requests),
         "governor" => warm(runtime, governor_layer().layer(Bare), &key).serve(requests),
-        "full" | "recorded" => {
+        "full" | "journal" | "recorded" => {
             let mut full = warm(runtime, meter.layer(OPERATION).layer(Bare), &key);
             // What is left of warming up must not be taken for work of the requests that follow.
             record(runtime, &meter);
@@ -88,7 +92,7 @@ fn record(runtime: &Runtime, meter: &Meter) {
 
 fn count_allocations(runtime: &Runtime) {
     const REQUESTS: usize = 4_096;
-    let (meter, key) = runtime.block_on(full_meter());
+    let (meter, key) = runtime.block_on(full_meter(None));
     let per_request = |count: usize| count as f64 / REQUESTS as f64;
 
     let bare = per_request(warm(runtime, Bare, &key).allocations(REQUESTS));
@@ -97,26 +101,33 @@ fn count_allocations(runtime: &Runtime) {
     let full = meter.layer(OPERATION).layer(Bare);
     let full = per_request(warm(runtime, full, &key).allocations(REQUESTS)) - bare;
     let headers = per_request(header_allocations(&meter, &key, REQUESTS));
+    let directory = TempDir::new().expect("a directory");
+    let (journalling, key) = runtime.block_on(full_meter(Some(directory.path())));
+    let journal = journalling.layer(OPERATION).layer(Bare);
+    let journal = per_request(warm(runtime, journal, &key).allocations(REQUESTS)) - bare;
 
     println!("bare {bare:.3}");
     println!("governor {governor:.3}");
     println!("full {full:.3}");
+    println!("journal {journal:.3}");
     println!("headers {headers:.3}");
-    println!("beyond_headers {:.3}", full - headers);
-    mem::forget(meter);
+    println!("beyond_headers {:.3}", full.max(journal) - headers);
+    mem::forget((meter, journalling));
 }
 
-async fn full_meter() -> (Meter, String) {
+async fn full_meter(journal: Option<&Path>) -> (Meter, String) {
     let accounts = Accounts::new();
     let key = accounts.add(Limits::Full).await.expose().to_owned();
     // What happens in the background happens when it is asked for, the same in every run.
-    let meter = accounts
+    let mut meter = accounts
         .meter()
         .clock(SlowClock::new())
         .feed_interval(NEVER)
-        .flush_interval(NEVER)
-        .start();
-    (meter.await.expect("a meter"), key)
+        .flush_interval(NEVER);
+    if let Some(directory) = journal {
+        meter = meter.journal(directory);
+    }
+    (meter.start().await.expect("a meter"), key)
 }
 
 /// A service that has served enough to be warm.
@@ -187,9 +198,7 @@ fn header_allocations(meter: &Meter, key: &str, requests: usize) -> usize {
             };
             let mut answer = HeaderMap::new();
             let region = Region::new(ALLOCATOR);
-            admission.report().write(&mut answer);
-            let id = HeaderValue::from_str(admission.request_id()).expect("an id is visible text");
-            answer.insert("x-request-id", id);
+            admission.write_headers(&mut answer);
             taken(&region)
         })
         .sum()

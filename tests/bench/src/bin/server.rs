@@ -1,7 +1,7 @@
 //! The servers that are loaded over loopback, one for each service that is compared.
 //!
-//! `bench-server` prints a line `SERVICE ADDRESS KEY` for each and serves until its standard input ends. `spent` is `full` for
-//! a caller who has nothing left, so that all of its answers are 429.
+//! `bench-server` prints a line `SERVICE ADDRESS KEY` for each and serves until its standard input ends. `journal` is `full` with
+//! a journal in a file, `spent` is `full` for a caller who has nothing left, so that all of its answers are 429.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -15,6 +15,7 @@ use axum::Router;
 use axum::routing::get;
 use hm_bench::fixture::{Accounts, Limits, OPERATION};
 use hm_bench::service::{ANSWER, governor_layer};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -27,6 +28,10 @@ async fn main() {
     let meter = meter.start().await.expect("a meter");
     let bare = Router::new().route("/", get(async || ANSWER));
     let metered = || bare.clone().route_layer(meter.layer(OPERATION));
+    let directory = TempDir::new().expect("a directory");
+    let journalling = accounts.meter().usage(accounts.store().clone());
+    let journalling = journalling.journal(directory.path());
+    let journalling = journalling.start().await.expect("a meter");
 
     start("bare", bare.clone(), full.expose()).await;
     start(
@@ -36,6 +41,8 @@ async fn main() {
     )
     .await;
     start("full", metered(), full.expose()).await;
+    let journalled = bare.clone().route_layer(journalling.layer(OPERATION));
+    start("journal", journalled, full.expose()).await;
     start("spent", metered(), spent.expose()).await;
 
     let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
