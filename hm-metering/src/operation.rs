@@ -24,6 +24,7 @@ pub struct Cost {
 pub struct Operation {
     name: OperationName,
     costs: SmallVec<[Cost; 2]>,
+    rate_units: u32,
     scopes: Vec<String>,
     /// One of each list.
     any_scopes: Vec<Vec<String>>,
@@ -45,6 +46,7 @@ impl Operation {
                 meter: MeterName::REQUESTS,
                 units: Units::ONE
             }],
+            rate_units: 1,
             scopes: Vec::new(),
             any_scopes: Vec::new(),
             env: None,
@@ -66,6 +68,14 @@ impl Operation {
             Some(cost) => cost.units = units,
             None => self.costs.push(Cost { meter, units }),
         }
+        self
+    }
+
+    /// A request counts `units` times in each rate limit; once unless said otherwise, and not at all for zero. One that
+    /// counts more often than a limit's burst is never let through.
+    #[must_use]
+    pub const fn rate_cost(mut self, units: u32) -> Self {
+        self.rate_units = units;
         self
     }
 
@@ -128,6 +138,12 @@ impl Operation {
     #[must_use]
     pub fn costs(&self) -> &[Cost] {
         &self.costs
+    }
+
+    /// How many times a request counts in each rate limit.
+    #[must_use]
+    pub const fn rate_units(&self) -> u32 {
+        self.rate_units
     }
 
     /// The scopes that a key must have, all of them.

@@ -27,6 +27,8 @@ pub enum RefusalKind {
     MissingScope,
     /// Too many requests in a short time.
     RateLimited,
+    /// Too many requests under way at the same time.
+    ConcurrencyLimited,
     /// The period's units are used up.
     QuotaExceeded,
     /// The request takes more than a limit ever allows: more than a rate's burst, or more than a whole quota. Waiting does
@@ -107,6 +109,13 @@ impl Refusal {
         self.retry_after
     }
 
+    /// Whether the request asks for more than its limit ever allows, such as more than the burst or than the whole quota:
+    /// under this plan it will never be let through.
+    #[must_use]
+    pub const fn is_never(&self) -> bool {
+        matches!(self.kind, RefusalKind::CostExceedsLimit)
+    }
+
     /// Which limit it was.
     #[must_use]
     pub fn limit(&self) -> Option<&ViolatedLimit> {
@@ -136,6 +145,7 @@ impl Refusal {
             RefusalKind::WrongEnvironment => "wrong_environment",
             RefusalKind::MissingScope => "missing_scope",
             RefusalKind::RateLimited => "rate_limited",
+            RefusalKind::ConcurrencyLimited => "too_many_concurrent_requests",
             RefusalKind::QuotaExceeded => "quota_exceeded",
             RefusalKind::CostExceedsLimit => "cost_exceeds_limit",
             RefusalKind::Unavailable => "temporarily_unavailable",
@@ -155,9 +165,10 @@ impl Refusal {
             RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
                 StatusCode::FORBIDDEN
             }
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded | RefusalKind::CostExceedsLimit => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            RefusalKind::RateLimited
+            | RefusalKind::ConcurrencyLimited
+            | RefusalKind::QuotaExceeded
+            | RefusalKind::CostExceedsLimit => StatusCode::TOO_MANY_REQUESTS,
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -171,7 +182,10 @@ impl Refusal {
             // PERMISSION_DENIED
             RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => 7,
             // RESOURCE_EXHAUSTED
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded | RefusalKind::CostExceedsLimit => 8,
+            RefusalKind::RateLimited
+            | RefusalKind::ConcurrencyLimited
+            | RefusalKind::QuotaExceeded
+            | RefusalKind::CostExceedsLimit => 8,
             // UNAVAILABLE
             RefusalKind::Unavailable => 14,
         }
@@ -195,6 +209,7 @@ impl fmt::Display for Refusal {
                 None => f.write_str("The API key lacks a scope."),
             },
             RefusalKind::RateLimited => f.write_str("Too many requests in a short time."),
+            RefusalKind::ConcurrencyLimited => f.write_str("Too many requests at the same time."),
             RefusalKind::QuotaExceeded => match self.limit() {
                 Some(limit) => {
                     let ViolatedLimit {

@@ -13,8 +13,8 @@ use crate::keys::{KeyVerifier, Verdict};
 use crate::page::{Page, PageRequest};
 use crate::plan::{Plan, PlanSource};
 use crate::principal::Principal;
-use crate::quota::StoreIdentity;
-use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
+use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow};
+use crate::quota::{Release, Settlement, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -101,6 +101,10 @@ impl<S: QuotaStore + ?Sized> QuotaStore for Arc<S> {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         (**self).balances(keys).await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        (**self).windows(windows).await
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {

@@ -4,12 +4,12 @@
 //! may let another thread go on, so that a test meets the orders of events that chance never shows.
 
 #[cfg(not(test))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 #[cfg(not(test))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(test)]
-pub(crate) use explored::{AtomicBool, AtomicU64, Mutex, MutexGuard, explore, fence};
+pub(crate) use explored::{AtomicBool, AtomicU64, Mutex, MutexGuard, explore};
 
 #[cfg(test)]
 mod explored {
@@ -53,11 +53,6 @@ mod explored {
             // Nothing sleeps there: it only gives others a chance.
             shuttle::thread::sleep(Duration::ZERO);
         }
-    }
-
-    pub(crate) fn fence(order: Ordering) {
-        point();
-        atomic::fence(order);
     }
 
     /// What is not named here works as well, without a point before it.

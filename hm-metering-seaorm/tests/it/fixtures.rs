@@ -96,6 +96,7 @@ pub fn ask(holder: Holder, operation: u64, key: &QuotaKey, limit: u32, want: u32
         holder,
         operation,
         key: key.clone(),
+        since: None,
         limit: Units::from(limit),
         want: Units::from(want),
         now: NOW,

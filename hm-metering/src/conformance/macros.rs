@@ -167,8 +167,15 @@ macro_rules! __quota_store_cases {
                 units_without_a_lease_are_counted
                 more_than_the_lease_has_is_counted
                 the_greatest_number_can_be_settled
+                a_lease_does_not_end_by_itself
+                the_counters_of_a_window_share_its_limit
+                a_window_is_the_sum_of_its_counters
+                later_counters_of_a_window_count
+                a_repeated_lease_of_a_window_debits_once
+                a_window_that_is_over_its_limit_grants_nothing
             }
             many {
+                many_sub_periods_get_exactly_the_limit
                 many_holders_get_exactly_the_limit
                 simultaneous_repeats_debit_once
                 simultaneous_settlements_of_a_batch_count_once

@@ -139,6 +139,7 @@ pub(super) fn ask(holder: Holder, operation: u64, key: &QuotaKey, limit: u64, wa
         holder,
         operation,
         key: key.clone(),
+        since: None,
         limit: Units::new(limit),
         want: Units::new(want),
         now: at(1),

@@ -74,6 +74,11 @@ impl MeteringLayer {
         Ok(self.change(|operation| operation.cost(meter, units)))
     }
 
+    /// A request counts `units` times in each rate limit, see [`Operation::rate_cost`].
+    pub fn rate_cost(self, units: u32) -> Self {
+        self.change(|operation| operation.rate_cost(units))
+    }
+
     /// The key must have this scope; said several times, all of them.
     pub fn require_scope(self, scope: impl Into<String>) -> Self {
         self.change(|operation| operation.require_scope(scope))

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::account::Bucket;
+use super::bucket::Bucket;
 use super::directory::{Caller, Directory, Fingerprint};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::key::PresentedKey;

@@ -11,6 +11,7 @@
 mod account;
 mod admission;
 mod admitted;
+mod bucket;
 mod builder;
 mod call;
 mod charge;
@@ -23,8 +24,11 @@ mod flusher;
 mod races;
 mod rejection;
 mod report;
+mod slots;
 mod start;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 use std::fmt;
@@ -364,7 +368,7 @@ struct Question {
 }
 
 enum Decided {
-    Ready(Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>),
+    Ready(Result<decide::Holds, (Refusal, Option<LimitReport>)>),
     Ask(Question),
 }
 
@@ -455,7 +459,7 @@ impl Engine {
             self.book.as_ref(),
             now,
         ) {
-            Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
+            Decision::Allowed(holds) => Decided::Ready(Ok(holds)),
             Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
             Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
         }
@@ -466,10 +470,10 @@ impl Engine {
         self: &Arc<Self>,
         request: Undecided,
         caller: Arc<Caller>,
-        decision: Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>,
+        decision: Result<decide::Holds, (Refusal, Option<LimitReport>)>,
         now: Now,
     ) -> Result<Admission, Box<Rejection>> {
-        let (holds, report) = match decision {
+        let holds = match decision {
             Ok(allowed) => allowed,
             Err((refusal, report)) => return Err(self.refuse(&request, &caller, refusal, report, now)),
         };
@@ -484,7 +488,8 @@ impl Engine {
             };
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-            return Err(request.rejected(Some(&caller), refusal, Some(report)));
+            let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
+            return Err(request.rejected(Some(&caller), refusal, report));
         }
         Ok(Admission::new(Admitted {
             engine: Arc::clone(self),

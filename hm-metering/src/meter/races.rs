@@ -28,6 +28,7 @@ fn account() -> Account {
     let plan = Arc::new(Plan {
         id: PlanId::from_static("free"),
         rates: vec![rate],
+        concurrency: Vec::new(),
         quotas: Vec::new(),
     });
     let id = AccountId::from_uuid(uuid::Uuid::nil());

@@ -8,7 +8,7 @@ use shuttle::thread;
 use super::{Balance, Counter, Lease, QuotaKey, Take, Window};
 use crate::id::AccountId;
 use crate::name::MeterName;
-use crate::period::Period;
+use crate::period::{Period, PeriodRule};
 use crate::sync::{AtomicU64, Mutex, explore};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -129,10 +129,10 @@ impl Stage {
 
     /// A request: takes a unit, after leasing two if none is there. Answers what it took.
     fn request(&self) -> u64 {
-        let lease = self
-            .counter
-            .at(NOW)
-            .unwrap_or_else(|| self.counter.open(account(), &MeterName::REQUESTS, period()));
+        let lease = self.counter.at(NOW, PeriodRule::Day, NOW).unwrap_or_else(|| {
+            self.counter
+                .open(account(), &MeterName::REQUESTS, NOW, PeriodRule::Day, NOW)
+        });
         let address = Arc::as_ptr(&lease) as usize;
         {
             let mut held = self.held.lock().unwrap();

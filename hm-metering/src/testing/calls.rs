@@ -45,6 +45,8 @@ store_calls! {
     Settle,
     /// [`QuotaStore::balances`](crate::QuotaStore::balances)
     Balances,
+    /// [`QuotaStore::windows`](crate::QuotaStore::windows)
+    Windows,
     /// [`QuotaStore::close_earlier`](crate::QuotaStore::close_earlier)
     CloseEarlier,
     /// [`UsageSink::record`](crate::UsageSink::record)

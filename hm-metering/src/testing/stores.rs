@@ -11,8 +11,8 @@ use crate::id::{AccountId, KeyId};
 use crate::key::{KeyDigest, KeyHash};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
 use crate::page::{Page, PageRequest};
-use crate::quota::StoreIdentity;
 use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
+use crate::quota::{QuotaWindow, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -111,6 +111,10 @@ impl<S: QuotaStore> QuotaStore for FlakyStore<S> {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         self.call(StoreCall::Balances, self.inner().balances(keys)).await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        self.call(StoreCall::Windows, self.inner().windows(windows)).await
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {

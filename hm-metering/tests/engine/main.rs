@@ -17,6 +17,7 @@ mod keys;
 mod layers;
 mod leases;
 mod limits;
+mod modes;
 mod plan_changes;
 mod refusals;
 mod stage;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hm_metering::key::KeyFormat;
 use hm_metering::period::PeriodRule;
-use hm_metering::plan::{Plan, Quota, RateLimit};
+use hm_metering::plan::{Plan, Quota, QuotaMode, RateLimit};
 use hm_metering::testing::{TestClock, TestKeys};
 use hm_metering::usage::Outcome;
 use hm_metering::{
@@ -84,10 +84,12 @@ fn plan() -> Plan {
     Plan {
         id: PlanId::from_static("free"),
         rates: Vec::new(),
+        concurrency: Vec::new(),
         quotas: vec![Quota {
             meter: MeterName::REQUESTS,
             limit: None,
             period: PeriodRule::Day,
+            mode: QuotaMode::Strict,
         }],
     }
 }
@@ -215,7 +217,7 @@ proptest! {
         ]),
         micros in prop_oneof![any::<i64>(), 0_i64..4_000_000_000_000_000],
     ) {
-        let quota = Quota { meter: MeterName::REQUESTS, limit: limit.map(Units::new), period };
+        let quota = Quota { meter: MeterName::REQUESTS, limit: limit.map(Units::new), period, mode: QuotaMode::Strict };
         let names: Vec<_> = rates.iter().map(|rate| rate.name.clone()).collect();
         let plan = Plan { rates, quotas: vec![quota], ..plan() };
         let stage = Stage::new(plan, Timestamp::from_micros(micros));

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
-use crate::meter::account::{Account, Bucket};
+use crate::meter::account::Account;
+use crate::meter::bucket::Bucket;
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::sync::AtomicBool;

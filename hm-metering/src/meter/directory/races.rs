@@ -70,6 +70,7 @@ impl Stage {
         let plan = Arc::new(Plan {
             id,
             rates: vec![rate],
+            concurrency: Vec::new(),
             quotas: Vec::new(),
         });
         self.directory

@@ -46,6 +46,7 @@ fn plan(rates: &[u32]) -> Arc<Plan> {
     Arc::new(Plan {
         id: PlanId::from_static("free"),
         rates: rates.iter().map(rate).collect(),
+        concurrency: Vec::new(),
         quotas: Vec::new(),
     })
 }

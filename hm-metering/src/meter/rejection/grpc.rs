@@ -114,6 +114,7 @@ fn violation(subject: &str, limit: &ViolatedLimit) -> Message {
 fn pushback(refusal: &Refusal) -> Option<HeaderValue> {
     match refusal.kind() {
         RefusalKind::RateLimited
+        | RefusalKind::ConcurrencyLimited
         | RefusalKind::QuotaExceeded
         | RefusalKind::CostExceedsLimit
         | RefusalKind::Unavailable => {}

@@ -187,6 +187,7 @@ const fn challenge(kind: RefusalKind) -> Option<&'static str> {
         | RefusalKind::AddressNotAllowed
         | RefusalKind::WrongEnvironment
         | RefusalKind::RateLimited
+        | RefusalKind::ConcurrencyLimited
         | RefusalKind::QuotaExceeded
         | RefusalKind::CostExceedsLimit
         | RefusalKind::Unavailable => None,

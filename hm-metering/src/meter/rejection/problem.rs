@@ -38,9 +38,10 @@ pub(super) fn document(refusal: &Refusal, request_id: &str) -> Bytes {
         RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
             ("about:blank", "Forbidden")
         }
-        RefusalKind::RateLimited | RefusalKind::QuotaExceeded | RefusalKind::CostExceedsLimit => {
-            (QUOTA_EXCEEDED, "Quota Exceeded")
-        }
+        RefusalKind::RateLimited
+        | RefusalKind::ConcurrencyLimited
+        | RefusalKind::QuotaExceeded
+        | RefusalKind::CostExceedsLimit => (QUOTA_EXCEEDED, "Quota Exceeded"),
         RefusalKind::Unavailable => (REDUCED_CAPACITY, "Temporary Reduced Capacity"),
     };
     let problem = Problem {

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::name::MeterName;
     use crate::period::PeriodRule;
-    use crate::plan::{Plan, Quota};
+    use crate::plan::{Plan, Quota, QuotaMode};
     use crate::time::Timestamp;
     use crate::units::Units;
 
@@ -144,10 +144,12 @@ mod tests {
         Arc::new(Plan {
             id: PlanId::from_static("pro"),
             rates: Vec::new(),
+            concurrency: Vec::new(),
             quotas: vec![Quota {
                 meter: MeterName::REQUESTS,
                 limit: Some(Units::new(limit)),
                 period: PeriodRule::Day,
+                mode: QuotaMode::Strict,
             }],
         })
     }

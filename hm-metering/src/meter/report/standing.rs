@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LimitReport, RateReport};
-use crate::meter::account::{Account, Bucket};
-use crate::meter::decide::{Decision, Now, open};
+use crate::meter::account::Account;
+use crate::meter::bucket::{Bucket, Violated};
+use crate::meter::decide::{Decision, Hold, Now, open};
 use crate::name::MeterName;
 use crate::period::Period;
-use crate::plan::Quota;
+use crate::plan::{ConcurrencyLimit, Quota};
 use crate::quota::{Lease, nanos};
 use crate::rate::gcra::Check;
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
@@ -16,23 +17,26 @@ use crate::units::Units;
 
 /// For how long units that other processes hold and do not use stay with them, about.
 const HELD_FOR: Duration = Duration::from_secs(10);
+/// When a request that found no slot should come back. Nobody can tell when one of those under way ends.
+const SLOT_FREE_AFTER: Duration = Duration::from_secs(1);
 
-/// Refuses for the rate limit at `position` among the account's and, behind them, the key's `own`; names the others that
-/// refuse as well.
+/// Refuses for one of the account's rates or, at positions behind them, of the key's `own`; names the others that refuse as
+/// well.
 pub(crate) fn refuse_for_rate(
     account: &Account,
     own: &[Bucket],
-    position: usize,
-    check: Check,
+    rate_units: u32,
+    (position, check): Violated,
     now: Now,
 ) -> Decision {
     let ticks = nanos(now.monotonic);
     let mut report = report(account, 0, now);
     let buckets = || account.buckets.iter().chain(own).enumerate();
     let Some((_, bucket)) = buckets().nth(position) else {
+        // There is no such bucket to be violated.
         return Decision::Refused(Refusal::new(RefusalKind::RateLimited), report);
     };
-    let remaining = bucket.remaining(ticks);
+    let is_of_plan = position < account.buckets.len();
     let violated = |position: usize, bucket: &Bucket, limit: u32| ViolatedLimit {
         name: if position < account.buckets.len() {
             report.shape.rate_name(position).to_owned()
@@ -42,47 +46,53 @@ pub(crate) fn refuse_for_rate(
         limit: Units::from(limit),
         remaining: Units::from(bucket.remaining(ticks)),
         elsewhere: Units::ZERO,
-        needed: Units::ONE,
+        needed: Units::from(rate_units),
         reset: None,
     };
     let (refusal, wait) = match check {
         // More than a burst never fits.
-        Check::Never => (
-            Refusal::new(RefusalKind::CostExceedsLimit).with_limit(violated(
-                position,
-                bucket,
-                bucket.limit.burst,
-            )),
-            None,
-        ),
-        Check::Later(_) | Check::Fits(_) => {
-            let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(violated(
-                position,
-                bucket,
-                bucket.limit.limit,
-            ));
+        Check::Never => {
+            let limit = violated(position, bucket, bucket.limit.burst);
+            (
+                Refusal::new(RefusalKind::CostExceedsLimit).with_limit(limit),
+                None,
+            )
+        }
+        Check::Later(nanos) => {
+            let limit = violated(position, bucket, bucket.limit.limit);
+            let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(limit);
             for (other, bucket) in buckets().filter(|(other, _)| *other != position) {
-                if matches!(bucket.peek(ticks, 1), Check::Later(_)) {
+                if matches!(bucket.peek(ticks, rate_units), Check::Later(_)) {
                     refusal = refusal.with_limit(violated(other, bucket, bucket.limit.limit));
                 }
             }
-            match check {
-                Check::Later(nanos) => {
-                    let wait = Duration::from_nanos(nanos);
-                    (refusal.with_retry_after(wait), Some(wait))
-                }
-                Check::Fits(_) | Check::Never => (refusal, None),
-            }
+            let wait = Duration::from_nanos(nanos);
+            (refusal.with_retry_after(wait), Some(wait))
         }
+        Check::Fits(_) => (Refusal::new(RefusalKind::RateLimited), None),
     };
-    if position < account.buckets.len() {
-        report.rate = Some(RateReport {
-            position,
-            remaining,
-            wait,
-        });
-    }
+    // A key's own rates are not in the report.
+    report.rate = is_of_plan.then(|| RateReport {
+        position,
+        remaining: bucket.remaining(ticks),
+        wait,
+    });
     Decision::Refused(refusal, report)
+}
+
+/// Refuses for a concurrency limit.
+pub(crate) fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit, now: Now) -> Decision {
+    let refusal = Refusal::new(RefusalKind::ConcurrencyLimited)
+        .with_limit(ViolatedLimit {
+            name: limit.name.clone(),
+            limit: Units::from(limit.limit),
+            remaining: Units::ZERO,
+            elsewhere: Units::ZERO,
+            needed: Units::ONE,
+            reset: None,
+        })
+        .with_retry_after(SLOT_FREE_AFTER);
+    Decision::Refused(refusal, report(account, 0, now))
 }
 
 /// Refuses for `quota`, one of the plan's, of which the request needs `need`.
@@ -98,7 +108,7 @@ pub(crate) fn refuse_for_quota(
         .iter()
         .position(|(has, _)| has.meter == quota.meter);
     let window = lease.window();
-    let period = window.key().period;
+    let period = window.span();
     let limit = quota.limit.unwrap_or(Units::MAX);
     let mut report = report_of(
         account,
@@ -134,19 +144,29 @@ pub(crate) fn refuse_for_quota(
     Decision::Refused(refusal, report)
 }
 
-/// The limits as they stand, with what the request in hand is charged of a meter counted in.
-pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Units, now: Now) -> LimitReport {
-    let mut report = report(account, 0, now);
-    if let Some((quota, _)) = account.quotas.first() {
-        report.used = report.used.plus(charged(&quota.meter));
-    }
+/// The limits as they stand, with what the request in hand is charged of a meter counted in. `holds` are what was taken for
+/// it: its period is shown, even if another one has begun since.
+pub(crate) fn report_with(
+    account: &Account,
+    holds: &[Hold],
+    charged: impl Fn(&MeterName) -> Units,
+    now: Now,
+) -> LimitReport {
+    let Some((quota, _)) = account.quotas.first() else {
+        return report(account, 0, now);
+    };
+    let mut report = match holds.iter().find(|hold| *hold.meter() == quota.meter) {
+        Some(hold) => report_on(account, 0, &hold.lease, now),
+        None => report(account, 0, now),
+    };
+    report.used = report.used.plus(charged(&quota.meter));
     report
 }
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
 pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
     if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
-        let lease = open(account, quota, counter, now);
+        let lease = open(account, quota, counter, now.wall);
         if !lease.window().is_known() {
             return Err(lease);
         }
@@ -159,14 +179,16 @@ fn report(account: &Account, position: usize, now: Now) -> LimitReport {
     let lease = account
         .quotas
         .get(position)
-        .and_then(|(_, counter)| counter.at(now.wall));
+        .and_then(|(quota, counter)| counter.at(now.wall, quota.period, account.anchor));
     match lease {
-        Some(lease) => {
-            let window = lease.window();
-            report_of(account, Some((position, window.key().period)), window.used(), now)
-        }
+        Some(lease) => report_on(account, position, &lease, now),
         None => report_of(account, None, Units::ZERO, now),
     }
+}
+
+fn report_on(account: &Account, position: usize, lease: &Lease, now: Now) -> LimitReport {
+    let window = lease.window();
+    report_of(account, Some((position, window.span())), window.used(), now)
 }
 
 fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now: Now) -> LimitReport {

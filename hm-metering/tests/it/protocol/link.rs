@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hm_metering::quota::{
-    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement,
-    StoreIdentity,
+    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow, Release,
+    Settlement, StoreIdentity, WindowState,
 };
 use hm_metering::usage::{Batch, BatchId, Recorded, UsageSink};
 use hm_metering::{MemoryStore, StoreError, StoreErrorKind, StoreResult, Timestamp, Units};
@@ -283,6 +283,15 @@ impl QuotaStore for Link {
         self.send("balances", move |store| {
             let keys = keys.clone();
             async move { store.balances(&keys).await }
+        })
+        .await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        let windows = windows.to_vec();
+        self.send("windows", move |store| {
+            let windows = windows.clone();
+            async move { store.windows(&windows).await }
         })
         .await
     }

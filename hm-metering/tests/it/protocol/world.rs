@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::poll_fn;
 use hm_metering::meter::AdmitFuture;
 use hm_metering::period::PeriodRule;
-use hm_metering::plan::{Plan, Quota};
+use hm_metering::plan::{Plan, Quota, QuotaMode};
 use hm_metering::quota::{Balance, Holder, QuotaKey, Settlement};
 use hm_metering::testing::{TestClock, TestKeys};
 use hm_metering::usage::{BatchId, Outcome};
@@ -171,10 +171,12 @@ impl World {
             meter,
             limit: Some(Units::new(limit)),
             period: PERIOD,
+            mode: QuotaMode::Strict,
         });
         let plan = Plan {
             id: PlanId::from_static("free"),
             rates: Vec::new(),
+            concurrency: Vec::new(),
             quotas: quotas.collect(),
         };
         let for_ever = Duration::from_secs(1_000_000);

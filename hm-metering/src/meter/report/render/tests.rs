@@ -8,7 +8,7 @@ use crate::meter::report::shape::LimitShape;
 use crate::meter::report::{HeaderStyle, RateReport};
 use crate::name::{MeterName, PlanId};
 use crate::period::{Period, PeriodRule};
-use crate::plan::{Plan, Quota, RateLimit};
+use crate::plan::{Plan, Quota, QuotaMode, RateLimit};
 use crate::time::Timestamp;
 use crate::units::Units;
 
@@ -34,6 +34,7 @@ fn quota(meter: &str, limit: Option<Units>) -> Quota {
         meter: MeterName::parse(meter).unwrap(),
         limit,
         period: PeriodRule::CalendarMonth,
+        mode: QuotaMode::Strict,
     }
 }
 
@@ -42,6 +43,7 @@ fn report(style: HeaderStyle, rates: Vec<RateLimit>, quotas: Vec<Quota>) -> Limi
     let plan = Arc::new(Plan {
         id: PlanId::from_static("pro"),
         rates,
+        concurrency: Vec::new(),
         quotas,
     });
     LimitReport {
