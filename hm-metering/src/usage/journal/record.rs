@@ -290,8 +290,12 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let at = from.time()?;
     let id = EventId::from_uuid(from.uuid()?);
     let account = AccountId::from_uuid(from.uuid()?);
-    let user = Some(from.uuid()?).filter(|_| flags.has(Flags::USER)).map(UserId::from_uuid);
-    let key = Some(from.uuid()?).filter(|_| flags.has(Flags::KEY)).map(KeyId::from_uuid);
+    let user = Some(from.uuid()?)
+        .filter(|_| flags.has(Flags::USER))
+        .map(UserId::from_uuid);
+    let key = Some(from.uuid()?)
+        .filter(|_| flags.has(Flags::KEY))
+        .map(KeyId::from_uuid);
     let response_time_us = from.long()?;
     let first_byte_us = Some(from.long()?).filter(|_| flags.has(Flags::FIRST_BYTE));
     let bytes_in = from.long()?;
