@@ -235,9 +235,9 @@ impl World {
     }
 
     fn serve(&mut self, replica: usize, admission: Admission, costs: Costs) {
-        let report = admission.report();
-        let quota = report.quota();
-        let start = quota.expect("a quota is reported").start;
+        // It was decided in this very step, in the period that the replica's clock says.
+        let now = self.replicas[replica].clock.now();
+        let start = PERIOD.period_at(now, now).start;
         for (meter, units) in costs.into_iter().enumerate().filter(|(_, units)| *units > 0) {
             self.counts.entry((meter, start)).or_default().open += units;
         }
