@@ -109,13 +109,6 @@ impl Refusal {
         self.retry_after
     }
 
-    /// Whether the request asks for more than its limit ever allows, such as more than the burst or than the whole quota:
-    /// under this plan it will never be let through.
-    #[must_use]
-    pub const fn is_never(&self) -> bool {
-        matches!(self.kind, RefusalKind::CostExceedsLimit)
-    }
-
     /// Which limit it was.
     #[must_use]
     pub fn limit(&self) -> Option<&ViolatedLimit> {

@@ -35,22 +35,23 @@ async fn a_refusal_of_any_kind_moves_nothing() {
     let more = replica.attempt(&operation(0, 1, None)).await.unwrap();
     drop(more);
 
-    let refuses = async |operation, kind, is_never| {
+    let refuses = async |operation, kind| {
         let before = replica.state();
         for _ in 0..3 {
             let refusal = replica.attempt(&operation).await.unwrap_err();
-            assert_eq!((refusal.kind(), refusal.is_never()), (kind, is_never));
+            assert_eq!(refusal.kind(), kind);
+            let is_never = kind == RefusalKind::CostExceedsLimit;
             assert_eq!(refusal.retry_after().is_none(), is_never, "{refusal:?}");
             assert_eq!(replica.state(), before, "{refusal:?}");
         }
     };
-    refuses(operation(6, 1, Some(1)), RefusalKind::RateLimited, false).await;
-    refuses(operation(31, 1, Some(1)), RefusalKind::RateLimited, true).await;
-    refuses(operation(1, 1, Some(11)), RefusalKind::QuotaExceeded, false).await;
-    refuses(operation(1, 1, Some(41)), RefusalKind::QuotaExceeded, true).await;
-    refuses(operation(1, 101, Some(1)), RefusalKind::QuotaExceeded, true).await;
+    refuses(operation(6, 1, Some(1)), RefusalKind::RateLimited).await;
+    refuses(operation(31, 1, Some(1)), RefusalKind::CostExceedsLimit).await;
+    refuses(operation(1, 1, Some(11)), RefusalKind::QuotaExceeded).await;
+    refuses(operation(1, 1, Some(41)), RefusalKind::CostExceedsLimit).await;
+    refuses(operation(1, 101, Some(1)), RefusalKind::CostExceedsLimit).await;
     let other = replica.attempt(&operation(1, 1, Some(1))).await.unwrap();
-    refuses(operation(1, 1, Some(1)), RefusalKind::ConcurrencyLimited, false).await;
+    refuses(operation(1, 1, Some(1)), RefusalKind::ConcurrencyLimited).await;
     drop((some, other));
     assert!(replica.serve(&operation(1, 1, Some(1))).await);
 }
@@ -171,7 +172,12 @@ impl Model {
             .iter()
             .any(|rate| rate.level + weight(rate) > rate.interval * rate.burst)
         {
-            return Err(RefusalKind::RateLimited);
+            let is_never = self.rates.iter().any(|rate| weight(rate) > rate.interval * rate.burst);
+            return Err(if is_never {
+                RefusalKind::CostExceedsLimit
+            } else {
+                RefusalKind::RateLimited
+            });
         }
         if self.slots.iter().any(|(limit, count)| count >= limit) {
             return Err(RefusalKind::ConcurrencyLimited);
@@ -183,6 +189,7 @@ impl Model {
                 (true, _) => None,
                 (false, "'soft'") => Some(Beyond::Over),
                 (false, "'shadow'") => Some(Beyond::WouldRefuse),
+                (false, _) if quota.limit.is_some_and(|limit| *need > limit) => return Err(RefusalKind::CostExceedsLimit),
                 (false, _) => return Err(RefusalKind::QuotaExceeded),
             });
         }
