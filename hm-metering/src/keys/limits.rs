@@ -70,7 +70,7 @@ fn check(rate: &RateLimit) -> Result<(), KeyLimitsError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     if rate.limit == 0 || rate.burst == 0 {
         Err(KeyLimitsError::Zero)
-    } else if rate.per.is_zero() || rate.per > LONGEST || rate.per.subsec_nanos() % 1_000 != 0 {
+    } else if rate.per.is_zero() || rate.per > LONGEST || !rate.per.subsec_nanos().is_multiple_of(1_000) {
         Err(KeyLimitsError::Window)
     } else if !(1..=64).contains(&rate.name.len()) || !rate.name.bytes().all(plain) {
         Err(KeyLimitsError::Name)

@@ -15,7 +15,7 @@ use super::call::{RequestId, Texts};
 use super::decide::{Hold, Holds, Now, open};
 use super::directory::Caller;
 use super::report::LimitReport;
-use super::report::standing::report_with;
+use super::report::standing::report_held;
 use super::tally::{Tally, cut};
 use crate::charge_rule::{Ending, Overrun};
 use crate::id::EventId;
@@ -183,7 +183,7 @@ impl Admitted {
                 .find(|(has, _)| has == meter)
                 .map_or(Units::ZERO, |(_, units)| *units)
         };
-        report_with(self.account(), units, self.arrived)
+        report_held(self.account(), units, &self.holds, self.arrived)
     }
 
     /// What the request takes by meter, as declared and said, sorted.

@@ -140,7 +140,7 @@ pub(crate) fn decide(
     loop {
         let missed = match take_all(account, own, operation, book, now) {
             Ok(holds) => {
-                let report = report_held(account, operation, &holds, now);
+                let report = report_held(account, |meter| operation.units_of(meter), &holds, now);
                 return Decision::Allowed(holds, report);
             }
             Err(missed) => missed,

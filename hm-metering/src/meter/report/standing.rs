@@ -9,7 +9,6 @@ use crate::meter::account::Account;
 use crate::meter::bucket::{Bucket, Violated};
 use crate::meter::decide::{Decision, Holds, Now, open};
 use crate::name::MeterName;
-use crate::operation::Operation;
 use crate::plan::{ConcurrencyLimit, Quota};
 use crate::quota::{Lease, nanos};
 use crate::rate::gcra::Check;
@@ -112,18 +111,22 @@ pub(crate) fn refuse_for_quota(
     Decision::Refused(refusal, report(account, Some(quota), now))
 }
 
-/// The limits as they stand, with what `operation` is charged if it ends well counted in.
-pub(crate) fn report_held(account: &Account, operation: &Operation, holds: &Holds, now: Now) -> LimitReport {
-    // The first quota's window is at hand if anything was taken of it; that saves looking it up again.
+/// The same for a request that holds something: its quota is shown as of the period that it was taken in, which may be over.
+pub(crate) fn report_held(
+    account: &Account,
+    charged: impl Fn(&MeterName) -> Units,
+    holds: &Holds,
+    now: Now,
+) -> LimitReport {
     let first = account.quotas.first().map(|(quota, _)| quota);
     let held = first.and_then(|first| {
         let hold = holds.iter().next()?;
         (hold.lease.window().key().meter == first.meter).then(|| (first, quota_report(first, &hold.lease)))
     });
     let Some((first, mut quota)) = held else {
-        return report_with(account, |meter| operation.units_of(meter), now);
+        return report_with(account, charged, now);
     };
-    quota.used = quota.used.plus(operation.units_of(&first.meter));
+    quota.used = quota.used.plus(charged(&first.meter));
     report_of(account, Some(quota), now)
 }
 
