@@ -15,6 +15,7 @@ pub mod layer;
 pub mod memory;
 pub mod meter;
 pub mod name;
+mod on_unavailable;
 pub mod operation;
 pub mod page;
 pub mod period;
@@ -49,6 +50,7 @@ pub use meter::{
     MeterBuilder, Rejection, RequestId, ResetFormat,
 };
 pub use name::{MeterName, OperationName, PlanId};
+pub use on_unavailable::OnUnavailable;
 pub use operation::Operation;
 pub use plan::{Plan, PlanSource, Plans, PlansError};
 pub use principal::Principal;

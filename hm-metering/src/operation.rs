@@ -5,6 +5,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
 use crate::name::{MeterName, OperationName};
+use crate::on_unavailable::OnUnavailable;
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
@@ -31,6 +32,7 @@ pub struct Operation {
     env: Option<KeyEnv>,
     charge: ChargeRule,
     overrun: Overrun,
+    unavailable: OnUnavailable,
 }
 
 impl Operation {
@@ -52,6 +54,7 @@ impl Operation {
             env: None,
             charge: ChargeRule::default(),
             overrun: Overrun::default(),
+            unavailable: OnUnavailable::default(),
         }
     }
 
@@ -116,6 +119,13 @@ impl Operation {
         self
     }
 
+    /// What to do when a store can't answer; requests are refused with 503, unless said.
+    #[must_use]
+    pub const fn on_unavailable(mut self, policy: OnUnavailable) -> Self {
+        self.unavailable = policy;
+        self
+    }
+
     /// Which requests are charged.
     #[must_use]
     pub const fn charge_rule(&self) -> &ChargeRule {
@@ -126,6 +136,12 @@ impl Operation {
     #[must_use]
     pub const fn on_overrun(&self) -> Overrun {
         self.overrun
+    }
+
+    /// What happens when a store can't answer.
+    #[must_use]
+    pub const fn when_unavailable(&self) -> OnUnavailable {
+        self.unavailable
     }
 
     /// Its name.

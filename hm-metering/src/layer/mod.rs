@@ -28,6 +28,7 @@ pub use service::Metering;
 use crate::key::KeyEnv;
 use crate::meter::Meter;
 use crate::name::{MeterName, NameError, OperationName};
+use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::units::Units;
 
@@ -92,6 +93,11 @@ impl MeteringLayer {
     /// The key must be of this environment: live or test.
     pub fn only_env(self, env: KeyEnv) -> Self {
         self.change(|operation| operation.only_env(env))
+    }
+
+    /// What to do when a store can't answer; requests are refused with 503, unless said.
+    pub fn on_unavailable(self, policy: OnUnavailable) -> Self {
+        self.change(|operation| operation.on_unavailable(policy))
     }
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {

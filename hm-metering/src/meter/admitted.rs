@@ -20,6 +20,7 @@ use super::tally::{Tally, cut};
 use crate::charge_rule::{Ending, Overrun};
 use crate::id::EventId;
 use crate::name::MeterName;
+use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::principal::Principal;
 use crate::quota::{Lease, Take, nanos};
@@ -105,6 +106,12 @@ impl Admitted {
 
     pub(super) fn note_timeout(&self) {
         self.said.is_timed_out.store(true, Ordering::Release);
+    }
+
+    /// Takes note that the request is served although a store could not answer.
+    pub(super) fn note_fallback(&self) {
+        let policy = self.operation.when_unavailable();
+        self.say(|tally| tally.tag(OnUnavailable::TAG, policy.as_str()));
     }
 
     /// Takes note of what a handler says, unless the request is over.
@@ -361,6 +368,9 @@ impl Settling<'_> {
         {
             // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
             window.note_taken(more);
+            if hold.is_of_allowance() {
+                window.note_allowance(more);
+            }
             self.over |= is_limited;
             parts.unleased = parts.unleased.plus(more);
         }

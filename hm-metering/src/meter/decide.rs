@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 use super::account::Account;
 use super::bucket::{self, Bucket};
 use super::report::LimitReport;
-use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate};
+use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, refuse_unanswered};
 use super::slots::Occupied;
 use crate::name::MeterName;
+use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
@@ -41,6 +42,10 @@ pub(crate) enum Beyond {
     Over,
     /// The quota only says what it would have done.
     WouldRefuse,
+    /// The store could not answer, and the operation goes on without it.
+    Open,
+    /// The store could not answer, and these are of the allowance of so many units for that.
+    Allowance(u32),
 }
 
 impl Hold {
@@ -65,6 +70,26 @@ impl Hold {
         } else {
             self.lease.window().unnote_taken(units);
         }
+        if self.is_of_allowance() {
+            self.lease.window().put_back_allowance(units);
+        }
+    }
+
+    /// Whether it came out of the allowance for times when the store can't answer.
+    pub(crate) const fn is_of_allowance(&self) -> bool {
+        matches!(self.beyond, Some(Beyond::Allowance(_)))
+    }
+
+    /// Takes what is held without a lease. Answers whether it could be had.
+    fn take_unleased(&self) -> bool {
+        let window = self.lease.window();
+        if let Some(Beyond::Allowance(most)) = self.beyond
+            && !window.take_allowance(self.units, most.into())
+        {
+            return false;
+        }
+        window.note_taken(self.units);
+        true
     }
 }
 
@@ -93,12 +118,25 @@ impl Holds {
 
     /// Whether a quota was over its limit and let the request through all the same.
     pub(crate) fn is_over(&self) -> bool {
-        self.iter().any(|hold| hold.beyond == Some(Beyond::Over))
+        let is_over = |hold: &Hold| match hold.beyond {
+            Some(Beyond::Over) => true,
+            Some(Beyond::Open) => hold.limit.is_some() && !hold.never_refuses(),
+            Some(Beyond::WouldRefuse | Beyond::Allowance(_)) | None => false,
+        };
+        self.iter().any(is_over)
+    }
+
+    /// Whether the request is let through although the store could not answer.
+    pub(crate) fn is_fallback(&self) -> bool {
+        let is_fallback = |hold: &Hold| matches!(hold.beyond, Some(Beyond::Open | Beyond::Allowance(_)));
+        self.iter().any(is_fallback)
     }
 
     /// The code that the request would have been refused with, if a quota only says so.
     pub(crate) fn would_refuse(&self) -> Option<&'static str> {
-        let hold = self.iter().find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
+        let hold = self
+            .iter()
+            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
         let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
             RefusalKind::CostExceedsLimit
         } else {
@@ -123,6 +161,15 @@ pub(crate) enum Decision {
     },
 }
 
+/// What is known of the quota store while a request is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// It was not asked for this request yet, or answered.
+    Answers,
+    /// It was asked for this request, and did not answer.
+    Silent,
+}
+
 /// The time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
@@ -139,10 +186,11 @@ pub(crate) fn decide(
     own: &[Bucket],
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
+    store: Store,
     now: Now,
 ) -> Decision {
     loop {
-        let missed = match take_all(account, own, operation, book, now) {
+        let missed = match take_all(account, own, operation, (book, store), now) {
             Ok(holds) => return Decision::Allowed(holds),
             Err(missed) => missed,
         };
@@ -152,6 +200,7 @@ pub(crate) fn decide(
             }
             Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
             Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
+            Missed::Silent => refuse_unanswered(account, now),
             Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
             // Somebody else took the units, so this can't go on without others getting on.
             Missed::Overtaken => continue,
@@ -177,6 +226,8 @@ enum Missed<'a> {
         limit: Option<Units>,
         need: Units,
     },
+    /// The store can't answer, and the allowance for that is used up.
+    Silent,
     /// What was seen a moment ago is gone.
     Overtaken,
 }
@@ -186,9 +237,10 @@ fn take_all<'a>(
     account: &'a Account,
     own: &[Bucket],
     operation: &Operation,
-    book: Option<&Arc<LeaseBook>>,
+    (book, store): (Option<&Arc<LeaseBook>>, Store),
     now: Now,
 ) -> Result<Holds, Missed<'a>> {
+    let policy = operation.when_unavailable();
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
     let buckets = account.buckets.iter().chain(own);
@@ -203,7 +255,15 @@ fn take_all<'a>(
             // What the operation does not name it does not take.
             if let Some(need) = operation.cost_in(&quota.meter) {
                 let lease = open(account, quota, counter, now.wall);
-                holds.quotas.push(look(quota, lease, need, book, ticks)?);
+                let looked = look(quota, lease, need, book, ticks);
+                let hold = match looked {
+                    Err(Missed::Ask { lease, limit, need }) if policy != OnUnavailable::Closed => {
+                        let asked = Missed::Ask { lease, limit, need };
+                        fall_back(policy, store, quota, asked, book, ticks)?
+                    }
+                    looked => looked?,
+                };
+                holds.quotas.push(hold);
             }
         }
     }
@@ -212,8 +272,12 @@ fn take_all<'a>(
     bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
     for (position, hold) in holds.quotas.iter().enumerate() {
         if !hold.leased {
-            hold.lease.window().note_taken(hold.units);
-            continue;
+            if hold.take_unleased() {
+                continue;
+            }
+            holds.quotas.truncate(position);
+            undo(account, own, &holds);
+            return Err(Missed::Overtaken);
         }
         match hold.lease.window().take(hold.units, ticks) {
             Take::Taken => {}
@@ -275,6 +339,44 @@ fn look<'a>(
             beyond(quota, lease, need)
         }
     }
+}
+
+/// What becomes of a request that the store `asked` about must be asked for, where its operation has a `policy` for a store
+/// that can't answer: it goes on without if the store was silent lately. Then nobody waits for it, but it is asked anew.
+fn fall_back<'a>(
+    policy: OnUnavailable,
+    store: Store,
+    quota: &'a Quota,
+    asked: Missed<'a>,
+    book: &Arc<LeaseBook>,
+    ticks: u64,
+) -> Result<Hold, Missed<'a>> {
+    let Missed::Ask { lease, limit, need } = asked else {
+        return Err(asked);
+    };
+    let window = lease.window();
+    if store == Store::Answers && !window.is_failing(ticks) {
+        return Err(ask(lease, limit, need));
+    }
+    if window.has_rested(ticks) {
+        book.start_renewal(&lease, limit, need);
+    }
+    let never_refuses = quota.limit.is_none() || matches!(quota.mode, QuotaMode::Soft | QuotaMode::Shadow);
+    let beyond = match policy {
+        OnUnavailable::Closed => return Err(ask(lease, limit, need)),
+        OnUnavailable::Safe { units } if !never_refuses => {
+            // One that takes nothing yet needs something to be left, as of a quota.
+            if !window.allows(need.max(Units::ONE), units.into()) {
+                return Err(Missed::Silent);
+            }
+            Beyond::Allowance(units)
+        }
+        OnUnavailable::Safe { .. } | OnUnavailable::Open { .. } => Beyond::Open,
+    };
+    Ok(Hold {
+        beyond: Some(beyond),
+        ..hold(quota, lease, need, false)
+    })
 }
 
 fn hold(quota: &Quota, lease: Arc<Lease>, units: Units, leased: bool) -> Hold {

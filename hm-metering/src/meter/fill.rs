@@ -144,22 +144,28 @@ impl Filler {
         Some(answer)
     }
 
+    /// Asks in the background for a caller that could not be asked for lately, for those who come later.
+    pub(crate) fn retry(self: &Arc<Self>, caller: &Caller, fingerprint: Fingerprint, key: &PresentedKey) {
+        if caller.has_rested(self.clock.monotonic()) {
+            drop(self.join(fingerprint, key.clone()));
+        }
+    }
+
     fn under_way(&self) -> std::sync::MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask_in_time(&self, fingerprint: Fingerprint, key: &PresentedKey) -> Filled {
         match timeout(self.store_timeout, self.ask(fingerprint, key)).await {
-            Ok(Ok(filled)) => filled,
+            Ok(Ok(filled)) => return filled,
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a key can't be checked");
-                Filled::Unavailable
             }
-            Err(_) => {
-                tracing::warn!("a key can't be checked: no answer in time");
-                Filled::Unavailable
-            }
+            Err(_) => tracing::warn!("a key can't be checked: no answer in time"),
         }
+        self.directory
+            .note_unanswered(fingerprint, self.clock.monotonic());
+        Filled::Unavailable
     }
 
     async fn ask(&self, fingerprint: Fingerprint, key: &PresentedKey) -> StoreResult<Filled> {

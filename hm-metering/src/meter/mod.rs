@@ -56,7 +56,7 @@ pub(crate) use rejection::{Asked, Form};
 
 use admitted::{Admitted, METHOD_MAX, Said, micros};
 use call::Texts;
-use decide::{Decision, Now, decide};
+use decide::{Decision, Now, Store, decide};
 use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
 use fill::{Filled, Filler};
 use flusher::Request;
@@ -66,6 +66,7 @@ use crate::client_address::TrustedProxies;
 use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
+use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::principal::Principal;
 use crate::quota::{Answer, Lease, LeaseBook};
@@ -81,7 +82,7 @@ const ATTEMPTS: usize = 64;
 /// The part of the room for events that refused requests leave alone, in hundredths.
 const HALF: i64 = 50;
 /// When a refused caller should come back if nobody can tell.
-const SOON: Duration = Duration::from_secs(1);
+pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// The engine. Cheap to clone; clones are the same meter.
 #[derive(Clone)]
@@ -199,7 +200,13 @@ impl Meter {
         };
         match engine.directory.look_up(fingerprint, now.monotonic) {
             Known::Caller(caller) if !caller.has_moved(now.wall) => {
-                match engine.decide(&caller, operation, || call.client(&engine.proxies), now) {
+                match engine.decide(
+                    &caller,
+                    operation,
+                    || call.client(&engine.proxies),
+                    Store::Answers,
+                    now,
+                ) {
                     Decided::Ready(decision) => {
                         Admit::Ready(engine.conclude(request(), caller, decision, now))
                     }
@@ -326,6 +333,8 @@ struct Undecided {
     form: Form,
     client: Option<IpAddr>,
     arrived: Now,
+    /// Whether the caller is believed although nobody could be asked.
+    is_fallback: bool,
 }
 
 impl Undecided {
@@ -339,6 +348,7 @@ impl Undecided {
             form: call.form(),
             client: None,
             arrived: now,
+            is_fallback: false,
         }
     }
 
@@ -433,6 +443,7 @@ impl Engine {
         caller: &Caller,
         operation: &Operation,
         client: impl FnOnce() -> Option<IpAddr>,
+        store: Store,
         now: Now,
     ) -> Decided {
         if let Err(reason) = caller.check_dates(now.wall) {
@@ -457,6 +468,7 @@ impl Engine {
             &caller.buckets,
             operation,
             self.book.as_ref(),
+            store,
             now,
         ) {
             Decision::Allowed(holds) => Decided::Ready(Ok(holds)),
@@ -491,7 +503,8 @@ impl Engine {
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
             return Err(request.rejected(Some(&caller), refusal, report));
         }
-        Ok(Admission::new(Admitted {
+        let is_fallback = request.is_fallback || holds.is_fallback();
+        let admitted = Admitted {
             engine: Arc::clone(self),
             caller,
             id: request.id,
@@ -504,7 +517,11 @@ impl Engine {
             holds,
             is_reserved,
             said: Said::default(),
-        }))
+        };
+        if is_fallback {
+            admitted.note_fallback();
+        }
+        Ok(Admission::new(admitted))
     }
 
     fn refuse(
@@ -564,29 +581,53 @@ impl Engine {
 
     async fn admit_unknown(
         self: Arc<Self>,
-        request: Undecided,
+        mut request: Undecided,
         key: (Fingerprint, PresentedKey),
     ) -> Result<Admission, Box<Rejection>> {
-        match self.fill(&request, &key).await {
+        match self.fill(&mut request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
             Err(refusal) => Err(request.rejected(None, refusal, None)),
         }
     }
 
-    /// Gets the verdict on a key, within the time that a request may wait.
+    /// Gets the verdict on a key, within the time that a request may wait. Where nobody can tell, an operation that fails open
+    /// believes an older one, and waits for nothing while that is so.
     async fn fill(
         &self,
-        request: &Undecided,
+        request: &mut Undecided,
         (fingerprint, key): &(Fingerprint, PresentedKey),
     ) -> Result<Arc<Caller>, Refusal> {
+        let now = self.now();
+        if let Some(older) = self.older(request, *fingerprint, now)
+            && older.is_unanswered(now.monotonic)
+        {
+            self.filler.retry(&older, *fingerprint, key);
+            request.is_fallback = true;
+            return Ok(older);
+        }
+        request.is_fallback = false;
         let fill = Arc::clone(&self.filler).fill(*fingerprint, key.clone());
         match timeout(self.time_left(request), fill).await {
             Ok(Filled::Caller(caller)) => Ok(caller),
             Ok(Filled::Invalid(reason)) => Err(Refusal::new(RefusalKind::InvalidKey(reason))),
             Ok(Filled::Unavailable) | Err(_) => {
-                Err(Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON))
+                let older = self.older(request, *fingerprint, self.now());
+                request.is_fallback = older.is_some();
+                older.ok_or_else(|| Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON))
             }
         }
+    }
+
+    /// What was known of a key, as far as the operation may go on with it while nobody can tell.
+    fn older(&self, request: &Undecided, fingerprint: Fingerprint, now: Now) -> Option<Arc<Caller>> {
+        let OnUnavailable::Open { at_most } = request.operation.when_unavailable() else {
+            return None;
+        };
+        let older = self
+            .directory
+            .look_up_older(fingerprint, now.monotonic, at_most)?;
+        // A move to another plan is a change that is known.
+        (!older.has_moved(now.wall)).then_some(older)
     }
 
     fn time_left(&self, request: &Undecided) -> Duration {
@@ -598,20 +639,24 @@ impl Engine {
     /// while its request waited is judged anew.
     async fn admit_after(
         self: Arc<Self>,
-        request: Undecided,
+        mut request: Undecided,
         key: (Fingerprint, PresentedKey),
         caller: Arc<Caller>,
         question: Option<Question>,
     ) -> Result<Admission, Box<Rejection>> {
         let (mut caller, mut question) = (caller, question);
+        let mut store = Store::Answers;
         for _ in 0..ATTEMPTS {
             if let Some(asked) = question.take()
                 && self.ask(&asked, self.time_left(&request)).await == Answer::Failed
             {
-                break;
+                if store == Store::Silent || request.operation.when_unavailable() == OnUnavailable::Closed {
+                    break;
+                }
+                store = Store::Silent;
             }
             if caller.is_stale() {
-                caller = match self.fill(&request, &key).await {
+                caller = match self.fill(&mut request, &key).await {
                     Ok(caller) => caller,
                     Err(refusal) => {
                         return Err(request.rejected(Some(&caller), refusal, None));
@@ -619,7 +664,7 @@ impl Engine {
                 };
             }
             let now = self.now();
-            match self.decide(&caller, &request.operation, || request.client, now) {
+            match self.decide(&caller, &request.operation, || request.client, store, now) {
                 Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }

@@ -214,6 +214,7 @@ impl LeaseBook {
         asked_at: Duration,
         need: Units,
     ) -> Answer {
+        lease.window.clear_rest();
         lease.window.learn(grant.balance);
         lease.window.learn_oldest(grant.oldest);
         let now = self.clock.monotonic();
@@ -247,8 +248,10 @@ impl LeaseBook {
 
     async fn ask_balance(&self, lease: &Arc<Lease>) -> Answer {
         if !self.learn_balances(std::slice::from_ref(lease)).await {
+            lease.window.set_rest(nanos(self.clock.monotonic() + ASK_AGAIN));
             return Answer::Failed;
         }
+        lease.window.clear_rest();
         let now = self.clock.monotonic();
         lease.with_state(|state| state.active_at = now);
         Answer::Granted
@@ -378,7 +381,9 @@ impl LeaseBook {
                     fresh.push(lease);
                 }
             }
-            counter.sweep(|lease| is_over(lease, wall) || idle(lease, now) >= FRESH);
+            counter.sweep(|lease| {
+                is_over(lease, wall) || (idle(lease, now) >= FRESH && !lease.window.has_spent_allowance())
+            });
         }
         for some in fresh.chunks(BALANCES) {
             self.learn_balances(some).await;

@@ -14,6 +14,8 @@ use crate::units::Units;
 
 /// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.
 const STALE_FOR: u64 = 10_000_000_000;
+/// For how long, in nanoseconds, a store that failed is expected to fail again.
+const FAILS_FOR: u64 = 10_000_000_000;
 /// Stands for no moment; all moments are later.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -50,8 +52,10 @@ pub(crate) struct Window {
     exhausted_until: AtomicU64,
     exhausted_limit: AtomicU64,
     exhausted_need: AtomicU64,
-    /// Until when nothing is leased in the background, as the store failed.
+    /// Until when nothing is leased in the background, as the store failed; zero when it answered since.
     rests_until: AtomicU64,
+    /// Taken out of the allowance for times when the store can't answer.
+    allowance_taken: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -88,6 +92,7 @@ impl Window {
             exhausted_limit: zero(),
             exhausted_need: zero(),
             rests_until: zero(),
+            allowance_taken: zero(),
             known: AtomicBool::new(false),
         }
     }
@@ -335,6 +340,53 @@ impl Window {
     /// Notes that the store failed, and that nothing need be leased in the background before `until`.
     pub(crate) fn set_rest(&self, until: u64) {
         self.rests_until.store(until, Ordering::Release);
+    }
+
+    /// Notes that the store answers.
+    pub(crate) fn clear_rest(&self) {
+        self.rests_until.store(0, Ordering::Release);
+    }
+
+    /// Whether the store failed when it was last asked, and that was not long ago.
+    pub(crate) fn is_failing(&self, now: u64) -> bool {
+        let until = self.rests_until.load(Ordering::Acquire);
+        until != 0 && now < until.saturating_add(FAILS_FOR)
+    }
+
+    /// Whether a store that failed may be asked again.
+    pub(crate) fn has_rested(&self, now: u64) -> bool {
+        now >= self.rests_until.load(Ordering::Acquire)
+    }
+
+    /// Whether an allowance of `most` units has room for `units`. Takes nothing.
+    pub(crate) fn allows(&self, units: Units, most: u64) -> bool {
+        let taken = self.allowance_taken.load(Ordering::Acquire);
+        taken.saturating_add(units.get()) <= most
+    }
+
+    /// Takes `units` out of an allowance of `most`. Answers whether there was room.
+    pub(crate) fn take_allowance(&self, units: Units, most: u64) -> bool {
+        let took = self
+            .allowance_taken
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                taken.checked_add(units.get()).filter(|taken| *taken <= most)
+            });
+        took.is_ok()
+    }
+
+    /// Notes units that a request turned out to take besides what it took out of the allowance.
+    pub(crate) fn note_allowance(&self, units: Units) {
+        self.allowance_taken.fetch_add(units.get(), Ordering::AcqRel);
+    }
+
+    /// Puts units back into the allowance.
+    pub(crate) fn put_back_allowance(&self, units: Units) {
+        self.allowance_taken.fetch_sub(units.get(), Ordering::AcqRel);
+    }
+
+    /// Whether something of the period's allowance is gone, which must not be forgotten before the period is over.
+    pub(crate) fn has_spent_allowance(&self) -> bool {
+        self.allowance_taken.load(Ordering::Acquire) > 0
     }
 
     /// Whether asking the store for more of `limit` in the background is worth while: it had something when it was last

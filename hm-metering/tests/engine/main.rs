@@ -22,3 +22,4 @@ mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;
+mod unavailable;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::keys::{InvalidKey, Verified};
@@ -12,6 +12,9 @@ use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::sync::AtomicBool;
 use crate::time::Timestamp;
+
+/// For how long nobody is waited for who could not answer.
+const UNANSWERED_FOR_SECONDS: u64 = 10;
 
 /// An accepted key.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Caller {
     pub(super) used: AtomicBool,
     /// Set when the key changed.
     pub(super) stale: AtomicBool,
+    /// When it may be asked for again after that failed, in whole seconds of the monotonic clock; zero when it did not.
+    retry_at: AtomicU32,
 }
 
 impl Caller {
@@ -54,12 +59,30 @@ impl Caller {
             asked_at,
             used: AtomicBool::new(false),
             stale: AtomicBool::new(false),
+            retry_at: AtomicU32::new(0),
         }
     }
 
     /// Whether its key or account changed since it was asked for.
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire) || self.account.is_stale()
+    }
+
+    /// Notes that the verifier or the plan source could not answer at `now`.
+    pub(super) fn note_unanswered(&self, now: Duration) {
+        let next = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        self.retry_at.store(next, Ordering::Release);
+    }
+
+    /// Whether they could not answer when they were last asked, not long before `now`.
+    pub(crate) fn is_unanswered(&self, now: Duration) -> bool {
+        let retry_at = u64::from(self.retry_at.load(Ordering::Acquire));
+        retry_at != 0 && now.as_secs() < retry_at + UNANSWERED_FOR_SECONDS
+    }
+
+    /// Whether they may be asked again after a failure.
+    pub(crate) fn has_rested(&self, now: Duration) -> bool {
+        now.as_secs() >= u64::from(self.retry_at.load(Ordering::Acquire))
     }
 
     /// Whether the key may be used from where a request comes from. The address is asked for only if that matters.

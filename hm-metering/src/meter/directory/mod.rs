@@ -84,8 +84,12 @@ impl Directory {
     /// Whether something asked for at `asked_at` may still be believed: the feed was read since a bounded time ago, or
     /// it is itself that young.
     fn is_believed(&self, asked_at: Duration, now: Duration) -> bool {
+        self.is_younger(asked_at, now, self.bounds.staleness)
+    }
+
+    fn is_younger(&self, asked_at: Duration, now: Duration, bound: Duration) -> bool {
         let synced_at = Duration::from_nanos(self.synced_at.load(Ordering::Acquire));
-        now.saturating_sub(asked_at.max(synced_at)) < self.bounds.staleness
+        now.saturating_sub(asked_at.max(synced_at)) < bound
     }
 
     pub(crate) fn look_up(&self, fingerprint: Fingerprint, now: Duration) -> Known {
@@ -103,6 +107,32 @@ impl Directory {
             // A "no" is not renewed by the feed: it names keys, and an unknown key has no name.
             Some((reason, until)) if now < *until => Known::Invalid(*reason),
             _ => Known::Nothing,
+        }
+    }
+
+    /// A caller that nobody can be asked about and that may be believed for `at_most` beyond the bound. Never one that is
+    /// known to have changed.
+    pub(crate) fn look_up_older(
+        &self,
+        fingerprint: Fingerprint,
+        now: Duration,
+        at_most: Duration,
+    ) -> Option<Arc<Caller>> {
+        let bound = self.bounds.staleness.saturating_add(at_most);
+        let callers = self.callers.pin();
+        let caller = callers.get(&fingerprint).filter(|caller| {
+            !caller.is_stale()
+                && self.is_younger(caller.asked_at, now, bound)
+                && self.is_younger(caller.account.asked_at(), now, bound)
+        })?;
+        caller.used.store(true, Ordering::Relaxed);
+        Some(Arc::clone(caller))
+    }
+
+    /// Notes that nobody could answer about a key at `now`.
+    pub(crate) fn note_unanswered(&self, fingerprint: Fingerprint, now: Duration) {
+        if let Some(caller) = self.callers.pin().get(&fingerprint) {
+            caller.note_unanswered(now);
         }
     }
 
@@ -183,9 +213,12 @@ impl Directory {
         account
     }
 
-    /// Remembers a "no" for a moment.
+    /// Remembers a "no" for a moment. What was known of the key before is not believed any more.
     pub(crate) fn keep_invalid(&self, fingerprint: Fingerprint, reason: InvalidKey, until: Duration) {
         let mut cold = self.cold();
+        if let Some(caller) = self.callers.pin().get(&fingerprint) {
+            caller.stale.store(true, Ordering::Release);
+        }
         if self.invalid.pin().insert(fingerprint, (reason, until)).is_none() {
             cold.invalid_order.push_back(fingerprint);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LimitReport, RateReport};
+use crate::meter::SOON;
 use crate::meter::account::Account;
 use crate::meter::bucket::{Bucket, Violated};
 use crate::meter::decide::{Decision, Hold, Now, open};
@@ -92,6 +93,12 @@ pub(crate) fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit
             reset: None,
         })
         .with_retry_after(SLOT_FREE_AFTER);
+    Decision::Refused(refusal, report(account, 0, now))
+}
+
+/// Refuses since the quota store can't answer.
+pub(crate) fn refuse_unanswered(account: &Account, now: Now) -> Decision {
+    let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
     Decision::Refused(refusal, report(account, 0, now))
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::id::{AccountId, ReplicaId};
 use crate::meter::account::Account;
 use crate::meter::bucket::Bucket;
-use crate::meter::decide::{Decision, Holds, Now, decide, open};
+use crate::meter::decide::{Decision, Holds, Now, Store, decide, open};
 use crate::meter::report::{HeaderStyle, Shapes};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::operation::Operation;
@@ -103,7 +103,14 @@ impl Replica {
     }
 
     pub(super) fn decide(&self, operation: &Operation) -> Decision {
-        decide(&self.account, &[], operation, Some(&self.book), self.now())
+        decide(
+            &self.account,
+            &[],
+            operation,
+            Some(&self.book),
+            Store::Answers,
+            self.now(),
+        )
     }
 
     /// Decides, and asks for units as often as it takes.
