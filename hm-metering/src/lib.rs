@@ -50,7 +50,7 @@ pub use meter::{
 };
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;
-pub use plan::{Plan, PlanSource, Plans, PlansError};
+pub use plan::{ConcurrencyLimit, Plan, PlanSource, Plans, PlansError, Quota, QuotaMode, RateLimit};
 pub use principal::Principal;
 pub use quota::QuotaStore;
 pub use rate::RateLimiter;
