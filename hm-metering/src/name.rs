@@ -210,7 +210,8 @@ mod tests {
     fn a_text_stands_for_a_meter_if_it_is_a_name() {
         let tokens = MeterName::parse("tokens").unwrap();
         assert_eq!("tokens".as_meter().unwrap().as_str(), "tokens");
-        assert_eq!(*(&tokens).as_meter().unwrap(), tokens);
+        let borrowed = &tokens;
+        assert_eq!(*AsMeter::as_meter(&borrowed).unwrap(), tokens);
         assert_eq!(*tokens.as_meter().unwrap(), tokens);
         for bad in ["", "Tokens", "to kens"] {
             assert!(bad.as_meter().is_err(), "{bad:?}");

@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Units {
 
 /// What can stand for units in a call: [`Units`], or a whole number. More than [`Units::MAX`] is [`Units::MAX`], and less
 /// than nothing is nothing.
-pub trait AsUnits: sealed::Sealed {
+pub trait AsUnits: Copy + sealed::Sealed {
     /// The units.
     fn as_units(self) -> Units;
 }

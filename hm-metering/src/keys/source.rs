@@ -4,7 +4,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::verifier::KeyVerifier;
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The header that is ours.
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request's headers say of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]

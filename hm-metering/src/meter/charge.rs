@@ -29,6 +29,7 @@ impl Charge {
     /// The request takes `units` of `meter`, whatever the operation declared.
     ///
     /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
     pub fn set(&self, meter: impl AsMeter, units: impl AsUnits) {
         let units = units.as_units();
         self.change(&meter, |_| units);
@@ -46,6 +47,7 @@ impl Charge {
     /// ```
     ///
     /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
     pub fn add(&self, meter: impl AsMeter, units: impl AsUnits) {
         let units = units.as_units();
         self.change(&meter, |before| before.plus(units));
