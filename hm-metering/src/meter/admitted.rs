@@ -27,7 +27,7 @@ use crate::usage::journal::record::{self, Draft};
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
-pub(super) const METHOD_MAX: usize = 32;
+pub(crate) const METHOD_MAX: usize = 32;
 
 pub(crate) struct Admitted {
     pub(super) engine: Arc<Engine>,

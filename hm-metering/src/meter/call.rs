@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use super::tally::cut;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ENDPOINT_MAX: usize = 256;
-const REQUEST_ID_MAX: usize = 128;
+pub(crate) const ENDPOINT_MAX: usize = 256;
+pub(crate) const REQUEST_ID_MAX: usize = 128;
 
 /// A request as the engine sees it.
 #[derive(Clone, Copy)]

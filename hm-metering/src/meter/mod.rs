@@ -64,6 +64,14 @@ use crate::usage::Outcome;
 use crate::usage::journal::Log;
 use crate::usage::journal::record::Draft;
 
+/// How long what becomes part of an event can be, for the tests of the journal, which has to have room for it.
+#[cfg(test)]
+pub(crate) mod bounds {
+    pub(crate) use super::admitted::METHOD_MAX;
+    pub(crate) use super::call::{ENDPOINT_MAX, REQUEST_ID_MAX};
+    pub(crate) use super::tally::METERS_MAX;
+}
+
 /// How often a request asks for units before it gives up; others may be faster each time.
 const ATTEMPTS: usize = 64;
 /// The part of the room for events that refused requests leave alone, in hundredths.
