@@ -72,8 +72,8 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
     /// Finished requests are missing in the ledger.
-    #[error("finished requests could not be written to the ledger in time and are lost")]
-    Unrecorded,
+    #[error("finished requests could not be written to the ledger and are lost")]
+    Lost,
     /// Finished requests are missing in the ledger until the server is started again.
     #[error(
         "finished requests could not be written to the ledger in time; they wait in the journal at {} for the next start",
@@ -149,14 +149,15 @@ impl App {
     /// Finished requests could not be written in time, or the database can't be closed. With a journal nothing is lost by
     /// that: the next start writes what is left.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let usage = &self.0.config.usage;
-        let report = self.0.meter.shutdown(usage.shutdown).await;
+        let (usage, meter) = (&self.0.config.usage, &self.0.meter);
+        let lost_before = meter.events_lost();
+        let report = meter.shutdown(usage.shutdown).await;
         let journal = usage.journal.as_ref();
         if !report.released {
             let until = journal.map_or("the period ends", |_| "the next start");
             tracing::warn!("leased units were not given back; they count as used until {until}");
         }
-        let lost = self.0.meter.events_lost();
+        let lost = meter.events_lost();
         if lost > 0 {
             tracing::error!(
                 events.lost = lost,
@@ -166,8 +167,10 @@ impl App {
         self.0.database.close().await?;
         match journal {
             _ if report.recorded => Ok(()),
-            Some(JournalConfig { directory, .. }) => Err(ShutdownError::Waiting(directory.clone())),
-            None => Err(ShutdownError::Unrecorded),
+            Some(JournalConfig { directory, .. }) if lost == lost_before => {
+                Err(ShutdownError::Waiting(directory.clone()))
+            }
+            _ => Err(ShutdownError::Lost),
         }
     }
 

@@ -15,7 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server whose way to the database can be cut.
 async fn server_behind(place: &Place, proxy: &Proxy) -> (Server, Settings) {
-    let settings = Settings::free_plan(10_000_000, 1_000_000)
+    // Unlimited, so that no lease comes to its end.
+    let plan = "[plans.free]\nrequests_per_month = \"unlimited\"\nrequests_per_second = 1000000\n";
+    let settings = Settings::default()
+        .file(plan)
         .variable("DATABASE_URL", &place.url_by_way_of(proxy.address()));
     (Server::start(place, &settings).await, settings)
 }
@@ -48,7 +51,7 @@ async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_pos
         (load.admitted() >= before + 100).then_some(())
     })
     .await;
-    // What is in memory is believed for five seconds, and what is leased comes to its end.
+    // What is in memory is believed for five seconds.
     until("the server says that it can't know", PATIENCE, async || {
         let answer = server.call(Call::curiosity(&key.text).named("away")).await;
         (answer.status != 200).then(|| answer.problem(503, "temporarily_unavailable"))
