@@ -166,12 +166,12 @@ impl Shots {
         self.0.iter().filter(|shot| shot.answer.is_none())
     }
 
-    /// Counts a request among those sent that was sent besides the load.
-    pub fn note_sent(&mut self, request_id: &str) {
+    /// Adds a request that was sent besides the load.
+    pub fn add(&mut self, request_id: String, answer: Answer) {
         self.0.push(Shot {
-            request_id: request_id.to_owned(),
+            request_id,
             connection: CONNECTIONS,
-            answer: None,
+            answer: Some(answer),
         });
     }
 
