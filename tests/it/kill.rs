@@ -37,6 +37,8 @@ async fn fifty_kills_under_load_lose_nothing_and_double_nothing(place: Place) {
     for round in 0..ROUNDS {
         let account = round / ROUNDS_OF_AN_ACCOUNT;
         let (_, key) = &people[account];
+        let durability = if round % 3 == 2 { "power" } else { "process" };
+        let settings = settings.clone().variable("HM_DURABILITY", durability);
         let server = Server::start(&place, &settings).await;
         key.keep_secret(&server);
         let load = Load::begin(server.address(), &key.text, usize::MAX, &format!("round-{round}"));
