@@ -19,6 +19,7 @@ pub mod operation;
 pub mod page;
 pub mod period;
 pub mod plan;
+pub mod plan_change;
 pub mod principal;
 pub mod quota;
 pub mod rate;
@@ -27,6 +28,7 @@ pub mod refusal;
 #[cfg(feature = "salvo")]
 pub mod salvo;
 mod shared;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -34,7 +36,7 @@ pub mod units;
 pub mod usage;
 
 pub use charge_rule::{ChargeRule, Ending, Overrun};
-pub use client_address::{PeerAddress, TrustedProxies};
+pub use client_address::{ForwardedHeader, PeerAddress, TrustedProxies};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 pub use key::{IssuedKey, KeyEnv, KeyFormat, Pepper, Peppers, PresentedKey};
@@ -42,7 +44,10 @@ pub use keys::{KeyStore, KeyVerifier, StoredKeyVerifier};
 pub use layer::MeteringLayer;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryRateLimiter, MemoryStore};
-pub use meter::{Admission, Admit, Call, Charge, ConfigError, Meter, MeterBuilder, Rejection, RequestId};
+pub use meter::{
+    Admission, Admit, Call, Charge, ConfigError, DecisionTrace, HeaderDraft, HeaderStyle, Meter,
+    MeterBuilder, Rejection, RequestId, ResetFormat,
+};
 pub use name::{MeterName, OperationName, PlanId};
 pub use operation::Operation;
 pub use plan::{Plan, PlanSource, Plans, PlansError};

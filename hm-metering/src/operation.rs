@@ -3,7 +3,10 @@
 use smallvec::{SmallVec, smallvec};
 
 use crate::charge_rule::{ChargeRule, Overrun};
+use crate::key::KeyEnv;
 use crate::name::{MeterName, OperationName};
+use crate::principal::Principal;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 
 /// Units of one meter.
@@ -15,13 +18,17 @@ pub struct Cost {
     pub units: Units,
 }
 
-/// An operation as a route declares it: its name, what a request takes before its real cost is known, and the
-/// scopes a key needs.
+/// An operation as a route declares it: its name, what a request takes before its real cost is known, and which keys may
+/// do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     name: OperationName,
     costs: SmallVec<[Cost; 2]>,
+    rate_units: u32,
     scopes: Vec<String>,
+    /// One of each list.
+    any_scopes: Vec<Vec<String>>,
+    env: Option<KeyEnv>,
     charge: ChargeRule,
     overrun: Overrun,
 }
@@ -39,7 +46,10 @@ impl Operation {
                 meter: MeterName::REQUESTS,
                 units: Units::ONE
             }],
+            rate_units: 1,
             scopes: Vec::new(),
+            any_scopes: Vec::new(),
+            env: None,
             charge: ChargeRule::default(),
             overrun: Overrun::default(),
         }
@@ -61,10 +71,34 @@ impl Operation {
         self
     }
 
+    /// A request counts `units` times in each rate limit; once unless said otherwise, and not at all for zero. One that
+    /// counts more often than a limit's burst is never let through.
+    #[must_use]
+    pub const fn rate_cost(mut self, units: u32) -> Self {
+        self.rate_units = units;
+        self
+    }
+
     /// Asks for a scope; said several times, a key needs all of them.
     #[must_use]
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
+        self
+    }
+
+    /// Asks for any one of these scopes, besides what is asked for otherwise; said several times, a key needs one of each
+    /// list. No key has one of an empty list.
+    #[must_use]
+    pub fn require_any_scope<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.any_scopes.push(scopes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Lets only keys of this environment in, such as live ones where something real happens; said again, the last word
+    /// counts.
+    #[must_use]
+    pub const fn only_env(mut self, env: KeyEnv) -> Self {
+        self.env = Some(env);
         self
     }
 
@@ -106,10 +140,44 @@ impl Operation {
         &self.costs
     }
 
+    /// How many times a request counts in each rate limit.
+    #[must_use]
+    pub const fn rate_units(&self) -> u32 {
+        self.rate_units
+    }
+
     /// The scopes that a key must have, all of them.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.scopes
+    }
+
+    /// The lists of scopes that a key must have one of.
+    pub fn any_scopes(&self) -> impl Iterator<Item = &[String]> {
+        self.any_scopes.iter().map(Vec::as_slice)
+    }
+
+    /// The environment whose keys alone are let in; none for both.
+    #[must_use]
+    pub const fn env(&self) -> Option<KeyEnv> {
+        self.env
+    }
+
+    /// Whether `caller` may do this at all, whatever its limits say. Nobody has no scope and no environment.
+    pub(crate) fn permit(&self, caller: Option<&Principal>) -> Result<(), Refusal> {
+        if let Some(env) = self.env
+            && caller.is_none_or(|caller| caller.env() != env)
+        {
+            return Err(Refusal::new(RefusalKind::WrongEnvironment));
+        }
+        let has = |scope: &String| caller.is_some_and(|caller| caller.has_scope(scope));
+        if let Some(scope) = self.scopes.iter().find(|scope| !has(scope)) {
+            return Err(Refusal::new(RefusalKind::MissingScope).with_scope(scope));
+        }
+        match self.any_scopes.iter().find(|scopes| !scopes.iter().any(has)) {
+            Some(scopes) => Err(Refusal::new(RefusalKind::MissingScope).with_scope(scopes.join(" or "))),
+            None => Ok(()),
+        }
     }
 
     /// How much of `meter` a request takes; none when the operation has nothing to do with it.
@@ -133,7 +201,67 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::id::{AccountId, KeyId};
+    use crate::name::PlanId;
+    use crate::time::Timestamp;
+
+    fn caller(env: KeyEnv, scopes: &[&str]) -> Principal {
+        let account = AccountId::from_uuid(Uuid::from_u128(1));
+        Principal::new(account, PlanId::from_static("free"), Timestamp::from_micros(0))
+            .with_key(KeyId::from_uuid(Uuid::from_u128(2)), env)
+            .with_scopes(scopes.iter().map(|scope| (*scope).to_owned()).collect())
+    }
+
+    fn refused(operation: &Operation, caller: &Principal) -> Option<(RefusalKind, Option<String>)> {
+        let refusal = operation.permit(Some(caller)).err()?;
+        Some((refusal.kind(), refusal.scope().map(str::to_owned)))
+    }
+
+    #[test]
+    fn all_of_some_scopes_and_one_of_others() {
+        let operation = Operation::new(OperationName::from_static("facts"))
+            .require_scope("read")
+            .require_any_scope(["red", "blue"])
+            .require_any_scope(["big"]);
+        let missing = |scope: &str| Some((RefusalKind::MissingScope, Some(scope.to_owned())));
+        for (scopes, expected) in [
+            (&["read", "red", "big"][..], None),
+            (&["big", "blue", "read", "more"], None),
+            (&["red", "big"], missing("read")),
+            (&["read", "big"], missing("red or blue")),
+            (&["read", "red", "blue"], missing("big")),
+            (&["Read", "red", "big"], missing("read")),
+        ] {
+            assert_eq!(
+                refused(&operation, &caller(KeyEnv::Live, scopes)),
+                expected,
+                "{scopes:?}"
+            );
+        }
+        let nobody = Operation::new(OperationName::from_static("facts")).require_any_scope::<&str>([]);
+        assert!(refused(&nobody, &caller(KeyEnv::Live, &["read"])).is_some());
+        assert!(operation.permit(None).is_err(), "nobody has scopes");
+    }
+
+    #[test]
+    fn keys_of_the_other_environment_are_not_let_in() {
+        let any = Operation::new(OperationName::from_static("facts"));
+        let live = any.clone().only_env(KeyEnv::Live);
+        let test = live.clone().only_env(KeyEnv::Test);
+        let wrong = Some((RefusalKind::WrongEnvironment, None));
+        for (operation, of_live, of_test) in [
+            (&any, None, None),
+            (&live, None, wrong.clone()),
+            (&test, wrong, None),
+        ] {
+            assert_eq!(refused(operation, &caller(KeyEnv::Live, &[])), of_live);
+            assert_eq!(refused(operation, &caller(KeyEnv::Test, &[])), of_test);
+        }
+        assert!(any.permit(None).is_ok() && live.permit(None).is_err());
+    }
 
     #[test]
     fn a_cost_said_twice_counts_once() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{AccountId, KeyId, UserId};
 use crate::key::KeyEnv;
+use crate::keys::{IpAllow, KeyLimits};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
@@ -22,6 +23,8 @@ struct Inner {
     user: Option<UserId>,
     env: KeyEnv,
     scopes: Vec<String>,
+    ip_allow: IpAllow,
+    limits: KeyLimits,
 }
 
 impl Principal {
@@ -36,6 +39,8 @@ impl Principal {
             user: None,
             env: KeyEnv::Live,
             scopes: Vec::new(),
+            ip_allow: IpAllow::default(),
+            limits: KeyLimits::default(),
         }))
     }
 
@@ -63,6 +68,18 @@ impl Principal {
     #[must_use]
     pub fn with_scopes(self, scopes: Vec<String>) -> Self {
         self.change(|inner| inner.scopes = scopes)
+    }
+
+    /// Says from where the key may be used; anywhere unless said.
+    #[must_use]
+    pub fn with_ip_allow(self, ip_allow: IpAllow) -> Self {
+        self.change(|inner| inner.ip_allow = ip_allow)
+    }
+
+    /// Gives limits that hold for the key beside its account's; none unless said.
+    #[must_use]
+    pub fn with_limits(self, limits: KeyLimits) -> Self {
+        self.change(|inner| inner.limits = limits)
     }
 
     /// Who is billed and limited.
@@ -111,6 +128,18 @@ impl Principal {
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0.scopes.iter().any(|has| has == scope)
+    }
+
+    /// From where the key may be used.
+    #[must_use]
+    pub fn ip_allow(&self) -> &IpAllow {
+        &self.0.ip_allow
+    }
+
+    /// The key's own limits.
+    #[must_use]
+    pub fn limits(&self) -> &KeyLimits {
+        &self.0.limits
     }
 }
 

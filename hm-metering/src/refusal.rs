@@ -19,12 +19,21 @@ pub enum RefusalKind {
     UnreadableKey,
     /// The key is not accepted. The reason is for logs; callers can't tell them apart.
     InvalidKey(InvalidKey),
+    /// The key may not be used from the client's address.
+    AddressNotAllowed,
+    /// The operation takes keys of the other environment only.
+    WrongEnvironment,
     /// The key lacks a scope that the operation asks for.
     MissingScope,
     /// Too many requests in a short time.
     RateLimited,
+    /// Too many requests under way at the same time.
+    ConcurrencyLimited,
     /// The period's units are used up.
     QuotaExceeded,
+    /// The request takes more than a limit ever allows: more than a rate's burst, or more than a whole quota. Waiting does
+    /// not help.
+    CostExceedsLimit,
     /// We can't tell for the moment, or can't take more.
     Unavailable,
 }
@@ -34,16 +43,16 @@ pub enum RefusalKind {
 pub struct Refusal {
     kind: RefusalKind,
     retry_after: Option<Duration>,
-    limit: Option<ViolatedLimit>,
+    limits: Vec<ViolatedLimit>,
     scope: Option<String>,
 }
 
-/// The limit that a refused request ran into.
+/// A limit that a refused request ran into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViolatedLimit {
     /// Its name, as in `RateLimit-Policy`.
     pub name: String,
-    /// What it allows.
+    /// What it allows: a quota in its period, a rate in its window, or at once where the request takes more than that.
     pub limit: Units,
     /// What can be had of it here and now.
     pub remaining: Units,
@@ -62,7 +71,7 @@ impl Refusal {
         Self {
             kind,
             retry_after: None,
-            limit: None,
+            limits: Vec::new(),
             scope: None,
         }
     }
@@ -74,10 +83,10 @@ impl Refusal {
         self
     }
 
-    /// Which limit it was.
+    /// Which limit it was. Said several times, the first is the one that it is refused for, and the others refuse it too.
     #[must_use]
     pub fn with_limit(mut self, limit: ViolatedLimit) -> Self {
-        self.limit = Some(limit);
+        self.limits.push(limit);
         self
     }
 
@@ -102,8 +111,14 @@ impl Refusal {
 
     /// Which limit it was.
     #[must_use]
-    pub const fn limit(&self) -> Option<&ViolatedLimit> {
-        self.limit.as_ref()
+    pub fn limit(&self) -> Option<&ViolatedLimit> {
+        self.limits.first()
+    }
+
+    /// Every limit that is known to refuse the request, the one that it is refused for first.
+    #[must_use]
+    pub fn limits(&self) -> &[ViolatedLimit] {
+        &self.limits
     }
 
     /// Which scope is missing.
@@ -119,22 +134,53 @@ impl Refusal {
             RefusalKind::MissingKey => "missing_api_key",
             RefusalKind::UnreadableKey => "unreadable_api_key",
             RefusalKind::InvalidKey(_) => "invalid_api_key",
+            RefusalKind::AddressNotAllowed => "address_not_allowed",
+            RefusalKind::WrongEnvironment => "wrong_environment",
             RefusalKind::MissingScope => "missing_scope",
             RefusalKind::RateLimited => "rate_limited",
+            RefusalKind::ConcurrencyLimited => "too_many_concurrent_requests",
             RefusalKind::QuotaExceeded => "quota_exceeded",
+            RefusalKind::CostExceedsLimit => "cost_exceeds_limit",
             RefusalKind::Unavailable => "temporarily_unavailable",
         }
     }
 
     /// The HTTP status that goes with it.
+    ///
+    /// A request that takes more than a limit ever allows has 429 as well, since it is a limit that refuses it and another
+    /// plan would let it through; 403 says that the caller may not do this at all. What tells it apart is the code, and
+    /// that there is no `Retry-After`.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self.kind {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => StatusCode::UNAUTHORIZED,
             RefusalKind::UnreadableKey => StatusCode::BAD_REQUEST,
-            RefusalKind::MissingScope => StatusCode::FORBIDDEN,
-            RefusalKind::RateLimited | RefusalKind::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
+                StatusCode::FORBIDDEN
+            }
+            RefusalKind::RateLimited
+            | RefusalKind::ConcurrencyLimited
+            | RefusalKind::QuotaExceeded
+            | RefusalKind::CostExceedsLimit => StatusCode::TOO_MANY_REQUESTS,
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The gRPC status that goes with it, a number of `google.rpc.Code`.
+    #[must_use]
+    pub const fn grpc_status(&self) -> i32 {
+        match self.kind {
+            // UNAUTHENTICATED
+            RefusalKind::MissingKey | RefusalKind::UnreadableKey | RefusalKind::InvalidKey(_) => 16,
+            // PERMISSION_DENIED
+            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => 7,
+            // RESOURCE_EXHAUSTED
+            RefusalKind::RateLimited
+            | RefusalKind::ConcurrencyLimited
+            | RefusalKind::QuotaExceeded
+            | RefusalKind::CostExceedsLimit => 8,
+            // UNAVAILABLE
+            RefusalKind::Unavailable => 14,
         }
     }
 }
@@ -147,12 +193,17 @@ impl fmt::Display for Refusal {
             }
             RefusalKind::UnreadableKey => f.write_str("Send one API key, in one header, as plain text."),
             RefusalKind::InvalidKey(_) => f.write_str("The API key is not valid."),
+            RefusalKind::AddressNotAllowed => f.write_str("The API key may not be used from this address."),
+            RefusalKind::WrongEnvironment => f.write_str(
+                "The API key is for the other environment: live and test keys are told apart here.",
+            ),
             RefusalKind::MissingScope => match &self.scope {
                 Some(scope) => write!(f, "The API key lacks the scope {scope:?}."),
                 None => f.write_str("The API key lacks a scope."),
             },
             RefusalKind::RateLimited => f.write_str("Too many requests in a short time."),
-            RefusalKind::QuotaExceeded => match &self.limit {
+            RefusalKind::ConcurrencyLimited => f.write_str("Too many requests at the same time."),
+            RefusalKind::QuotaExceeded => match self.limit() {
                 Some(limit) => {
                     let ViolatedLimit {
                         name,
@@ -174,6 +225,15 @@ impl fmt::Display for Refusal {
                 }
                 None => f.write_str("The quota is used up."),
             },
+            RefusalKind::CostExceedsLimit => match self.limit() {
+                Some(ViolatedLimit {
+                    name, limit, needed, ..
+                }) => write!(
+                    f,
+                    "The {name} limit allows {limit} units at most; this request needs {needed}, so waiting does not help."
+                ),
+                None => f.write_str("The request needs more than its limit ever allows."),
+            },
             RefusalKind::Unavailable => f.write_str("The request can't be checked at the moment."),
         }
     }
@@ -184,7 +244,7 @@ impl fmt::Debug for Refusal {
         f.debug_struct("Refusal")
             .field("kind", &self.kind)
             .field("retry_after", &self.retry_after)
-            .field("limit", &self.limit)
+            .field("limits", &self.limits)
             .field("scope", &self.scope)
             .finish()
     }

@@ -54,7 +54,7 @@ impl Handler for MeteringHoop {
             match self
                 .0
                 .meter()
-                .check_again(self.0.operation(), req.extensions().get(), id)
+                .check_again(self.0.operation(), req.extensions().get(), req.headers(), id)
             {
                 Ok(()) => {
                     ctrl.call_next(req, depot, res).await;
@@ -91,7 +91,10 @@ impl MeteringHoop {
         } else {
             &template
         };
-        let mut call = Call::new(req.method(), req.headers(), endpoint);
+        let mut call = Call::new(req.method(), req.headers(), endpoint).with_extensions(req.extensions());
+        if let Some(peer) = peer(req.remote_addr()) {
+            call = call.with_peer(peer);
+        }
         if let Some(RequestId(id)) = req.extensions().get::<RequestId>() {
             call = call.with_request_id(id);
         }
@@ -143,7 +146,7 @@ fn refuse(rejection: &Rejection, res: &mut Response) {
     let body = rejection.body();
     res.status_code(rejection.status());
     rejection.write_headers(&body, res.headers_mut());
-    res.extensions.insert(rejection.refusal().clone());
+    rejection.write_extensions(&mut res.extensions);
     res.replace_body(ResBody::Once(body));
 }
 

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::{KeyDigest, PresentedKey};
+use crate::key::{KeyDigest, KeyHash, PresentedKey};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
 use crate::keys::{KeyVerifier, Verdict};
 use crate::page::{Page, PageRequest};
 use crate::plan::{Plan, PlanSource};
 use crate::principal::Principal;
-use crate::quota::StoreIdentity;
-use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
+use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow};
+use crate::quota::{Release, Settlement, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -66,6 +66,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
             .await
     }
 
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        (**self).rehash(key, from, to).await
+    }
+
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
         (**self).mark_used(uses).await
     }
@@ -97,6 +101,10 @@ impl<S: QuotaStore + ?Sized> QuotaStore for Arc<S> {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         (**self).balances(keys).await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        (**self).windows(windows).await
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {

@@ -118,6 +118,7 @@ impl App {
             .quota(store.clone())
             .usage(store.clone())
             .clock(Arc::clone(&clock))
+            .trusted_proxies(config.http.trusted_proxies.clone())
             .flush_interval(config.usage.flush_interval);
         if let Some(journal) = &config.usage.journal {
             // For its owner only. If it can't be made, the journal says why.

@@ -1,7 +1,7 @@
 //! API keys. Only digests are stored, never a key.
 use sea_orm::entity::prelude::*;
 
-use super::KeyHash;
+use super::{KeyHash, SlowKeyHash};
 
 /// One row of `api_keys`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -14,7 +14,7 @@ pub struct Model {
     pub user_id: Uuid,
     /// Whose it is.
     pub account_id: Uuid,
-    /// The digest of the whole key, 32 bytes; unique.
+    /// The digest that it is found by, 32 bytes; unique.
     #[sea_orm(unique)]
     pub key_hash: KeyHash,
     /// Which pepper made the digest.
@@ -56,9 +56,11 @@ pub struct Model {
     /// What its owner attached: an object.
     #[sea_orm(column_type = "JsonBinary")]
     pub metadata: Json,
-    /// A rate of its own, if it has one.
+    /// The rates of its own, a list; none if it has none.
     #[sea_orm(column_type = "JsonBinary", nullable)]
     pub rate_limit: Option<Json>,
+    /// A slow hash of the whole key, where the digest alone does not prove it.
+    pub slow_hash: Option<SlowKeyHash>,
 }
 
 /// Joins are written where they are needed; the foreign keys are in the migrations.

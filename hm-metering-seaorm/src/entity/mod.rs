@@ -29,4 +29,4 @@ pub mod user;
 
 mod value;
 
-pub use value::{KeyHash, MemberRole, PasswordHash, UserRole};
+pub use value::{KeyHash, MemberRole, PasswordHash, SlowKeyHash, UserRole};

@@ -53,6 +53,16 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
+/// The slow hash of a key, as its hasher wrote it. Its `Debug` is mute.
+#[derive(Clone, PartialEq, Eq, DeriveValueType)]
+pub struct SlowKeyHash(pub String);
+
+impl fmt::Debug for SlowKeyHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SlowKeyHash(…)")
+    }
+}
+
 /// The digest of a key, 32 bytes. Its `Debug` is mute.
 #[derive(Clone, PartialEq, Eq, DeriveValueType)]
 pub struct KeyHash(pub Vec<u8>);

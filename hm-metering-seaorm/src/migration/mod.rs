@@ -28,6 +28,8 @@ mod m20261122_000004_usage;
 mod m20261122_000005_billing;
 mod m20261122_000006_audit;
 mod m20261125_000007_event_details;
+mod m20261125_000008_slow_hash;
+mod m20261125_000009_plan_changes;
 
 use std::time::Duration;
 
@@ -56,6 +58,8 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261122_000005_billing::Migration),
         Box::new(m20261122_000006_audit::Migration),
         Box::new(m20261125_000007_event_details::Migration),
+        Box::new(m20261125_000008_slow_hash::Migration),
+        Box::new(m20261125_000009_plan_changes::Migration),
     ]
 }
 

@@ -31,11 +31,14 @@ impl SeaOrmStore {
             created_at: Set(now.as_micros()),
             updated_at: Set(now.as_micros()),
             closed_at: Set(None),
+            next_tier: Set(None),
+            next_tier_at: Set(None),
         };
         self.transact("open an account", OpenAccount(new)).await
     }
 
-    /// Puts an account on another plan, and puts that into the change feed, from which replicas learn it.
+    /// Puts an account on another plan at once, takes back a move that was scheduled, and puts that into the change feed,
+    /// from which replicas learn it. Nothing is changed or said when the account is on that plan with no move to come.
     ///
     /// # Errors
     ///
@@ -44,6 +47,28 @@ impl SeaOrmStore {
         let change = Change::Tier(plan.clone());
         self.transact("set an account's tier", ChangeAccount { account, change, now })
             .await
+    }
+
+    /// Puts an account on another plan at `at`, in place of a move that was scheduled and has not taken effect by `now`,
+    /// and puts that into the change feed. The move holds from its moment on without anybody doing anything more.
+    /// [`PlanChange`](hm_metering::plan_change::PlanChange) says which moment a move takes effect by rule.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+    pub async fn schedule_tier(
+        &self,
+        account: AccountId,
+        plan: &PlanId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let change = Change::Schedule(plan.clone(), at);
+        self.transact(
+            "schedule an account's tier",
+            ChangeAccount { account, change, now },
+        )
+        .await
     }
 
     /// Closes an account: its keys are no longer valid. Its ledger stays. Closing it again changes nothing.
@@ -88,6 +113,25 @@ pub async fn set_tier_in(
         .map_err(|failure| failure.into_error("set an account's tier"))
 }
 
+/// Does what [`SeaOrmStore::schedule_tier`] does within a transaction of the caller's, as [`set_tier_in`] does.
+///
+/// # Errors
+///
+/// [`NotFound`](StoreErrorKind::NotFound) when there is no such account.
+pub async fn schedule_tier_in(
+    transaction: &DatabaseTransaction,
+    account: AccountId,
+    plan: &PlanId,
+    at: Timestamp,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let change = Change::Schedule(plan.clone(), at);
+    ChangeAccount { account, change, now }
+        .run(transaction)
+        .await
+        .map_err(|failure| failure.into_error("schedule an account's tier"))
+}
+
 struct OpenAccount(account::ActiveModel);
 
 #[async_trait]
@@ -104,6 +148,7 @@ impl Work for OpenAccount {
 
 enum Change {
     Tier(PlanId),
+    Schedule(PlanId, Timestamp),
     Close,
     Reopen,
 }
@@ -129,10 +174,24 @@ impl Work for ChangeAccount {
         let mut version = found.tier_version;
         let mut changed = found.clone().into_active_model();
         let kind = match &self.change {
-            Change::Tier(plan) if found.tier != plan.as_str() => {
+            Change::Tier(plan) if found.tier != plan.as_str() || found.next_tier.is_some() => {
                 version += 1;
                 changed.tier = Set(plan.as_str().to_owned());
                 changed.tier_version = Set(version);
+                changed.next_tier = Set(None);
+                changed.next_tier_at = Set(None);
+                "tier"
+            }
+            Change::Schedule(plan, at)
+                if found.next_tier.as_deref() != Some(plan.as_str())
+                    || found.next_tier_at != Some(at.as_micros()) =>
+            {
+                version += 1;
+                // A move that has taken effect is written down before another takes its place.
+                changed.tier = Set(found.tier_at(self.now).to_owned());
+                changed.tier_version = Set(version);
+                changed.next_tier = Set(Some(plan.as_str().to_owned()));
+                changed.next_tier_at = Set(Some(at.as_micros()));
                 "tier"
             }
             Change::Close if found.closed_at.is_none() => {
@@ -143,7 +202,7 @@ impl Work for ChangeAccount {
                 changed.closed_at = Set(None);
                 "reopen"
             }
-            Change::Tier(_) | Change::Close | Change::Reopen => return Ok(()),
+            Change::Tier(_) | Change::Schedule(..) | Change::Close | Change::Reopen => return Ok(()),
         };
         changed.updated_at = Set(now);
         changed.update(transaction).await?;

@@ -16,7 +16,7 @@ use hm_metering::quota::StoreIdentity;
 use sea_orm::DatabaseConnection;
 use uuid::Uuid;
 
-pub use self::accounts::set_tier_in;
+pub use self::accounts::{schedule_tier_in, set_tier_in};
 use crate::connect::{Options, connect, connect_reader};
 use crate::error::Failure;
 use crate::migration::{self, Migrator};

@@ -3,8 +3,8 @@
 use hm_metering::keys::ChangeSubject;
 use hm_metering::{AccountId, KeyStore, PlanId, StoreErrorKind};
 use hm_metering_seaorm::sea_orm::TransactionTrait;
-use hm_metering_seaorm::set_tier_in;
 use hm_metering_seaorm::testing::TestDatabase;
+use hm_metering_seaorm::{schedule_tier_in, set_tier_in};
 use uuid::Uuid;
 
 use crate::fixtures::{account, later, new_key, store};
@@ -42,6 +42,67 @@ async fn a_change_of_plan_is_seen_by_look_ups_and_in_the_feed_once() {
         assert_eq!(error.kind(), StoreErrorKind::NotFound);
         let error = store.insert(&new_key(stranger)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::NotFound);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_move_takes_effect_by_itself_and_is_written_down_by_the_next() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let account = account(&store).await;
+        let key = new_key(account);
+        store.insert(&key).await.unwrap();
+        let [pro, free] = ["pro", "free"].map(PlanId::from_static);
+        let start = store.changes_since(None, 10).await.unwrap().cursor;
+        let find = async || store.find_by_digest(&[key.digest]).await.unwrap().unwrap();
+
+        store
+            .schedule_tier(account, &pro, later(10), later(1))
+            .await
+            .unwrap();
+        store
+            .schedule_tier(account, &pro, later(10), later(2))
+            .await
+            .unwrap();
+        let found = find().await;
+        assert_eq!(found.plan_at(later(9)), (&free, Some(later(10))));
+        assert_eq!(found.plan_at(later(10)), (&pro, None));
+
+        // Before its time a move is replaced, after it it is where the account comes from.
+        store
+            .schedule_tier(account, &pro, later(20), later(9))
+            .await
+            .unwrap();
+        assert_eq!(find().await.plan_at(later(19)).0, &free);
+        store
+            .schedule_tier(account, &free, later(40), later(30))
+            .await
+            .unwrap();
+        let found = find().await;
+        assert_eq!(found.plan_at(later(39)), (&pro, Some(later(40))));
+        assert_eq!(found.plan_at(later(40)), (&free, None));
+
+        // A move at once to the plan that the row names takes back the one that is scheduled.
+        store.set_tier(account, &pro, later(35)).await.unwrap();
+        assert_eq!(find().await.plan_at(later(50)), (&pro, None));
+        let page = store.changes_since(Some(start), 10).await.unwrap();
+        assert_eq!(page.changes, [ChangeSubject::Account(account); 4]);
+
+        let stranger = AccountId::from_uuid(Uuid::new_v4());
+        let error = store
+            .schedule_tier(stranger, &pro, later(2), later(1))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NotFound);
+
+        // In a transaction of the caller's it happens with it, or not at all.
+        let lost = store.connection().begin().await.unwrap();
+        schedule_tier_in(&lost, account, &free, later(60), later(50))
+            .await
+            .unwrap();
+        lost.rollback().await.unwrap();
+        assert_eq!(find().await.next_plan, None);
         database.close().await.unwrap();
     }
 }

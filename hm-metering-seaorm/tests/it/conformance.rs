@@ -29,6 +29,8 @@ impl Accounts for Rows {
             created_at: anchor.as_micros(),
             updated_at: anchor.as_micros(),
             closed_at: None,
+            next_tier: None,
+            next_tier_at: None,
         };
         let id = AccountId::from_uuid(row.id);
         row.into_active_model()
@@ -41,6 +43,10 @@ impl Accounts for Rows {
 
     async fn set_plan(&self, account: AccountId, plan: &PlanId) {
         self.0.set_tier(account, plan, NOW).await.unwrap();
+    }
+
+    async fn schedule_plan(&self, account: AccountId, plan: &PlanId, at: Timestamp) {
+        self.0.schedule_tier(account, plan, at, NOW).await.unwrap();
     }
 
     async fn close(&self, account: AccountId) {

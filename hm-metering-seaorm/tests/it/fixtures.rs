@@ -1,7 +1,7 @@
 //! Small values to test with.
 
 use hm_metering::key::KeyDigest;
-use hm_metering::keys::NewKey;
+use hm_metering::keys::{IpAllow, KeyLimits, NewKey};
 use hm_metering::period::Period;
 use hm_metering::quota::{FencingToken, Holder, LeaseAsk, QuotaKey, Settlement};
 use hm_metering::usage::{Batch, BatchId, Event, Outcome};
@@ -36,6 +36,8 @@ pub async fn account(store: &SeaOrmStore) -> AccountId {
         created_at: NOW.as_micros(),
         updated_at: NOW.as_micros(),
         closed_at: None,
+        next_tier: None,
+        next_tier_at: None,
     };
     row.into_active_model()
         .reset_all()
@@ -55,11 +57,14 @@ pub fn new_key(account: AccountId) -> NewKey {
         user: UserId::from_uuid(Uuid::new_v4()),
         digest: KeyDigest::from_bytes(digest),
         pepper: u16::MAX,
+        slow_hash: None,
         name: "build server".into(),
         prefix: "hm_live_abcd".into(),
         last4: "wxyz".into(),
         env: KeyEnv::Live,
         scopes: vec!["data:read".into()],
+        ip_allow: IpAllow::default(),
+        limits: KeyLimits::default(),
         not_before: None,
         expires_at: None,
         metadata: [("team".to_owned(), "ü".to_owned())].into(),
@@ -91,6 +96,7 @@ pub fn ask(holder: Holder, operation: u64, key: &QuotaKey, limit: u32, want: u32
         holder,
         operation,
         key: key.clone(),
+        since: None,
         limit: Units::from(limit),
         want: Units::from(want),
         now: NOW,

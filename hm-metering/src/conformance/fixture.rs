@@ -21,8 +21,12 @@ pub trait Accounts: Send + Sync + 'static {
     /// Makes an open account on `plan` that began at `anchor`, with one person in it.
     async fn add(&self, plan: &PlanId, anchor: Timestamp) -> (AccountId, UserId);
 
-    /// Moves the account to another plan, as the application would: the change is in the feed.
+    /// Moves the account to another plan at once, as the application would: the change is in the feed, and a move that
+    /// was scheduled is taken back.
     async fn set_plan(&self, account: AccountId, plan: &PlanId);
+
+    /// Schedules a move to another plan for a later time, as the application would: that is in the feed at once.
+    async fn schedule_plan(&self, account: AccountId, plan: &PlanId, at: Timestamp);
 
     /// Closes the account, as the application would: the change is in the feed.
     async fn close(&self, account: AccountId);
@@ -45,6 +49,8 @@ impl Accounts for MadeUpAccounts {
     }
 
     async fn set_plan(&self, _account: AccountId, _plan: &PlanId) {}
+
+    async fn schedule_plan(&self, _account: AccountId, _plan: &PlanId, _at: Timestamp) {}
 
     async fn close(&self, _account: AccountId) {}
 

@@ -51,6 +51,7 @@ macro_rules! __key_store_cases {
                 every_change_of_a_key_is_in_the_feed
                 a_cursor_can_be_used_again
                 changes_of_accounts_are_in_the_feed
+                scheduled_moves_are_in_the_feed
                 the_feed_comes_in_pages
                 revoking_again_is_not_in_the_feed
                 a_key_is_found_with_its_accounts_plan
@@ -59,11 +60,14 @@ macro_rules! __key_store_cases {
                 digests_of_any_bytes_are_told_apart
                 keys_that_are_not_valid_are_found
                 a_found_key_has_the_plan_of_now
+                a_found_key_has_the_scheduled_plan
+                a_move_at_once_takes_a_scheduled_one_back
                 the_keys_of_a_closed_account_say_so
                 a_new_key_is_answered_as_it_was_given
                 a_bare_key_is_kept_bare
                 text_comes_back_as_it_was
                 times_are_kept_to_the_microsecond
+                a_key_keeps_all_its_networks_and_limits
                 an_id_is_never_overwritten
                 a_digest_is_never_overwritten
                 a_revoked_key_is_never_overwritten
@@ -75,6 +79,10 @@ macro_rules! __key_store_cases {
                 revoked_keys_are_listed
                 an_account_without_keys_has_an_empty_list
                 a_made_up_cursor_of_keys_is_invalid
+                a_rehashed_key_is_found_under_its_new_digest_only
+                a_rehash_that_comes_late_changes_nothing
+                a_rehash_never_overwrites
+                rehashing_is_not_in_the_feed
                 rotating_keeps_the_replacement_and_ends_the_old_key
                 rotating_never_lengthens_the_old_keys_life
                 a_replacement_never_overwrites
@@ -94,6 +102,7 @@ macro_rules! __key_store_cases {
                 one_of_many_inserts_wins
                 one_of_many_revocations_counts
                 one_of_many_equal_rotations_counts
+                one_of_many_rehashes_counts
                 simultaneous_updates_do_not_undo_each_other
                 no_update_outruns_a_revocation
                 simultaneous_uses_are_all_counted
@@ -158,8 +167,15 @@ macro_rules! __quota_store_cases {
                 units_without_a_lease_are_counted
                 more_than_the_lease_has_is_counted
                 the_greatest_number_can_be_settled
+                a_lease_does_not_end_by_itself
+                the_counters_of_a_window_share_its_limit
+                a_window_is_the_sum_of_its_counters
+                later_counters_of_a_window_count
+                a_repeated_lease_of_a_window_debits_once
+                a_window_that_is_over_its_limit_grants_nothing
             }
             many {
+                many_sub_periods_get_exactly_the_limit
                 many_holders_get_exactly_the_limit
                 simultaneous_repeats_debit_once
                 simultaneous_settlements_of_a_batch_count_once

@@ -5,16 +5,18 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::LazyLock;
 use std::task::Poll;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::fixture::Owner;
 use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::{AccountId, IdSource};
-use crate::key::{KeyDigest, KeyEnv};
-use crate::keys::NewKey;
+use crate::key::{KeyDigest, KeyEnv, SlowHash};
+use crate::keys::{IpAllow, KeyLimits, NewKey};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::period::Period;
+use crate::plan::RateLimit;
 use crate::quota::{FencingToken, Holder, LeaseAsk, QuotaKey, Release, Settlement};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -22,6 +24,9 @@ use crate::usage::{Batch, BatchId, Event, Outcome, UsageQuery};
 
 pub(super) const FREE: PlanId = PlanId::from_static("free");
 pub(super) const PRO: PlanId = PlanId::from_static("pro");
+
+/// So many seconds after the sample time that it has not come by any clock that an application makes its changes by.
+pub(super) const FAR: i64 = 4_000_000_000;
 pub(super) const TOKENS: MeterName = MeterName::from_static("tokens");
 
 /// Texts that stores have stumbled over.
@@ -80,15 +85,33 @@ pub(super) fn new_key(owner: Owner) -> NewKey {
         user: owner.user,
         digest: digest(),
         pepper: 1,
+        slow_hash: Some(SlowHash::new("$slow$").expect("printable")),
         name: "build server".to_owned(),
         prefix: "hm_live_abcd".to_owned(),
         last4: "wxyz".to_owned(),
         env: KeyEnv::Live,
         scopes: vec!["data:read".to_owned()],
+        ip_allow: networks(&["192.0.2.0/24"]),
+        limits: KeyLimits::new([rate("key", 7)]).expect("the rate makes sense"),
         not_before: None,
         expires_at: None,
         metadata: [("team".to_owned(), "search".to_owned())].into(),
         created_at: at(0),
+    }
+}
+
+pub(super) fn networks(networks: &[&str]) -> IpAllow {
+    let parsed = networks.iter().map(|text| text.parse().expect("a network"));
+    IpAllow::new(parsed).expect("few networks")
+}
+
+/// So many in a second.
+pub(super) fn rate(name: &str, limit: u32) -> RateLimit {
+    RateLimit {
+        name: name.to_owned(),
+        limit,
+        per: Duration::from_secs(1),
+        burst: limit,
     }
 }
 
@@ -116,6 +139,7 @@ pub(super) fn ask(holder: Holder, operation: u64, key: &QuotaKey, limit: u64, wa
         holder,
         operation,
         key: key.clone(),
+        since: None,
         limit: Units::new(limit),
         want: Units::new(want),
         now: at(1),

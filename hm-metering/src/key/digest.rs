@@ -88,8 +88,15 @@ impl Pepper {
     /// The digest of `key`.
     #[must_use]
     pub fn digest(&self, key: &PresentedKey) -> KeyDigest {
+        self.digest_parts([key.expose().as_bytes()])
+    }
+
+    /// The digest of several parts after each other.
+    pub(super) fn digest_parts<const N: usize>(&self, parts: [&[u8]; N]) -> KeyDigest {
         let mut state = self.state.clone();
-        state.update(key.expose().as_bytes());
+        for part in parts {
+            state.update(part);
+        }
         KeyDigest(state.finalize().into_bytes().into())
     }
 }
@@ -103,6 +110,10 @@ impl fmt::Debug for Pepper {
 }
 
 /// The pepper that new keys get, and older ones that still verify.
+///
+/// To rotate a pepper where several processes run, first let all of them know the new one as an older one, then make it
+/// the current one and keep the old as older: a key that is used is kept under the current pepper from then on, and a
+/// process that does not know that one would not find it. Drop the old pepper when no key that matters is kept under it.
 #[derive(Clone, Debug)]
 pub struct Peppers {
     current: Pepper,
@@ -143,7 +154,7 @@ impl Peppers {
         self.all().map(|pepper| pepper.digest(key)).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Pepper> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Pepper> {
         std::iter::once(&self.current).chain(&self.older)
     }
 }

@@ -11,10 +11,16 @@
 //! The checksum says "well formed", never "valid": anybody can compute it. It lets typing mistakes, garbage and
 //! secret scanners be answered without asking a store.
 
+#[cfg(feature = "argon2")]
+mod argon2;
 mod digest;
 mod format;
+mod hasher;
 mod secret;
 
+#[cfg(feature = "argon2")]
+pub use argon2::Argon2Hasher;
 pub use digest::{KeyDigest, Pepper, PepperError, Peppers};
 pub use format::{KeyEnv, KeyFormat, KeyFormatError, ParsedKey};
+pub use hasher::{HashCheck, HashError, KeyHash, KeyHasher, SlowHash};
 pub use secret::{IssuedKey, PresentedKey};

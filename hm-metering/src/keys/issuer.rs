@@ -1,10 +1,14 @@
 //! Making keys.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
+use super::ip_allow::IpAllow;
+use super::limits::KeyLimits;
 use super::record::NewKey;
 use crate::id::{AccountId, IdSource, KeyId, UserId};
-use crate::key::{IssuedKey, KeyEnv, KeyFormat, Peppers};
+use crate::key::{HashError, IssuedKey, KeyEnv, KeyFormat, KeyHasher};
 use crate::time::Timestamp;
 
 /// Makes keys and the records to keep of them.
@@ -20,22 +24,21 @@ use crate::time::Timestamp;
 /// assert!(key.expose().starts_with(&record.prefix));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct KeyIssuer {
     format: KeyFormat,
-    peppers: Peppers,
+    hasher: Arc<dyn KeyHasher>,
     ids: IdSource,
 }
 
 impl KeyIssuer {
-    /// Keys that begin with `hm_`, under the current one of `peppers`.
+    /// Keys that begin with `hm_`, kept as `hasher` says, such as [`Peppers`](crate::Peppers).
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
-    pub fn new(peppers: Peppers) -> Result<Self, getrandom::Error> {
+    pub fn new(hasher: impl KeyHasher) -> Result<Self, getrandom::Error> {
         Ok(Self {
             format: KeyFormat::default(),
-            peppers,
+            hasher: Arc::new(hasher),
             ids: IdSource::from_os()?,
         })
     }
@@ -47,11 +50,11 @@ impl KeyIssuer {
         self
     }
 
-    /// A new key that is valid at once and for ever, without scopes. Change the record for anything else before it is
-    /// kept.
+    /// A new key that is valid at once, for ever and everywhere, without scopes and limits of its own. Change the record for anything else before it is
+    /// kept. With a slow hasher this takes as long as a hash: call it on a thread for such work.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// [`HashError`], such as when the operating system has no randomness to give.
     pub fn issue(
         &self,
         account: AccountId,
@@ -59,25 +62,36 @@ impl KeyIssuer {
         name: &str,
         env: KeyEnv,
         now: Timestamp,
-    ) -> Result<(IssuedKey, NewKey), getrandom::Error> {
+    ) -> Result<(IssuedKey, NewKey), HashError> {
         let key = self.format.generate(env)?;
-        let pepper = self.peppers.current();
+        let hash = self.hasher.hash(&key.to_presented())?;
         let record = NewKey {
             id: KeyId::from_uuid(self.ids.next(now)),
             account,
             user,
-            digest: pepper.digest(&key.to_presented()),
-            pepper: pepper.number(),
+            digest: hash.digest,
+            pepper: hash.pepper,
+            slow_hash: hash.slow,
             name: name.to_owned(),
             prefix: key.display_prefix().to_owned(),
             last4: key.last4().to_owned(),
             env,
             scopes: Vec::new(),
+            ip_allow: IpAllow::default(),
+            limits: KeyLimits::default(),
             not_before: None,
             expires_at: None,
             metadata: BTreeMap::new(),
             created_at: now,
         };
         Ok((key, record))
+    }
+}
+
+impl fmt::Debug for KeyIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyIssuer")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }

@@ -1,15 +1,18 @@
 //! Where keys are kept, and how a presented key becomes a [`Principal`](crate::Principal).
 
+mod ip_allow;
 mod issuer;
+mod limits;
 mod record;
 mod source;
-
 mod stored;
 mod verifier;
 
 use async_trait::async_trait;
 
+pub use ip_allow::{IpAllow, TooManyNetworks};
 pub use issuer::KeyIssuer;
+pub use limits::{KeyLimits, KeyLimitsError};
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
 pub(crate) use source::{Credential, find_credential};
@@ -18,7 +21,7 @@ pub use verifier::{InvalidKey, KeyVerifier, Verdict, Verified};
 
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, KeyHash};
 use crate::page::{Page, PageRequest};
 use crate::time::Timestamp;
 
@@ -42,7 +45,8 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn insert(&self, key: &NewKey) -> StoreResult<KeyRecord>;
 
     /// The key kept under one of `digests`, revoked, expired and disabled ones included, with its account's plan as
-    /// it is now. None when there is no such key.
+    /// it is now, and the move to another plan that is scheduled last. A move at once takes a scheduled one back. None
+    /// when there is no such key.
     ///
     /// # Errors
     /// When the store can't tell. "No such key" is not an error.
@@ -98,6 +102,14 @@ pub trait KeyStore: Send + Sync + 'static {
         old_expires_at: Timestamp,
         now: Timestamp,
     ) -> StoreResult<Option<KeyRecord>>;
+
+    /// Keeps a key under another hash, if it is kept under `from` now, revoked and disabled keys included; answers whether
+    /// it was. It is then found under `to`'s digest only. Doing it again changes nothing, and so does losing a race to
+    /// another call. Neither the record, its version nor the feed change.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::StoreErrorKind::Conflict) when another key has the new digest: nothing is ever overwritten.
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool>;
 
     /// Adds to use counts, and moves times of last use forward, never back. Keys that are not there are passed over.
     /// Neither versions nor the feed change. These are figures for people; money is counted from events.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::ip_allow::IpAllow;
+use super::limits::KeyLimits;
 use crate::id::{AccountId, KeyId, UserId};
-use crate::key::{KeyDigest, KeyEnv};
+use crate::key::{KeyDigest, KeyEnv, SlowHash};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub struct NewKey {
     pub digest: KeyDigest,
     /// The number of the pepper that the digest was made with.
     pub pepper: u16,
+    /// A slow hash of the key, where the digest alone does not prove it.
+    pub slow_hash: Option<SlowHash>,
     /// What its owner calls it.
     pub name: String,
     /// The beginning that may be shown.
@@ -30,6 +34,10 @@ pub struct NewKey {
     pub env: KeyEnv,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from; none for any.
+    pub ip_allow: IpAllow,
+    /// The limits of its own, beside its account's.
+    pub limits: KeyLimits,
     /// From when it is valid; none for at once.
     pub not_before: Option<Timestamp>,
     /// The first moment at which it is no longer valid; none for never.
@@ -59,6 +67,10 @@ pub struct KeyRecord {
     pub env: KeyEnv,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from.
+    pub ip_allow: IpAllow,
+    /// The limits of its own.
+    pub limits: KeyLimits,
     /// Whether its owner has it switched on. A revoked key is switched off for good.
     pub is_active: bool,
     /// From when it is valid.
@@ -86,12 +98,29 @@ pub struct StoredKey {
     pub record: KeyRecord,
     /// The digest it was found by.
     pub digest: KeyDigest,
-    /// The account's plan, now.
+    /// The slow hash that was kept beside it.
+    pub slow_hash: Option<SlowHash>,
+    /// The account's plan, until a move to another takes effect.
     pub plan: PlanId,
+    /// The plan that the account moves to, and when; none when no move is scheduled. It stays after its time has come,
+    /// until the account is moved again: [`StoredKey::plan_at`] says which plan holds.
+    pub next_plan: Option<(PlanId, Timestamp)>,
     /// When the account began.
     pub anchor: Timestamp,
     /// Whether the account is open. Keys of a closed one are not valid.
     pub account_open: bool,
+}
+
+impl StoredKey {
+    /// The account's plan at `now`, and until when it holds: none for as long as nobody moves the account.
+    #[must_use]
+    pub fn plan_at(&self, now: Timestamp) -> (&PlanId, Option<Timestamp>) {
+        match &self.next_plan {
+            Some((next, at)) if *at <= now => (next, None),
+            Some((_, at)) => (&self.plan, Some(*at)),
+            None => (&self.plan, None),
+        }
+    }
 }
 
 /// A change of a key. What is none stays as it is.
@@ -101,6 +130,10 @@ pub struct KeyPatch {
     pub name: Option<String>,
     /// Other scopes, all of them.
     pub scopes: Option<Vec<String>>,
+    /// Other networks, all of them; empty for any.
+    pub ip_allow: Option<IpAllow>,
+    /// Other limits, all of them.
+    pub limits: Option<KeyLimits>,
     /// Switch on or off.
     pub is_active: Option<bool>,
     /// Another end; `Some(None)` for never.

@@ -51,6 +51,9 @@ pub struct Verified {
     pub not_before: Option<Timestamp>,
     /// Until when the verdict holds, this moment excluded; none for as long as nothing changes.
     pub expires_at: Option<Timestamp>,
+    /// Until when the principal's plan holds, this moment excluded; none for as long as nothing changes. From then on the
+    /// verifier is asked again.
+    pub plan_until: Option<Timestamp>,
     /// The version of the record it was made from, to compare with the feed's; 0 where there are no versions.
     pub version: u64,
 }

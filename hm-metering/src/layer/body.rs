@@ -43,9 +43,12 @@ pin_project! {
 }
 
 impl<B: Body> MeteredBody<B> {
-    pub(crate) const fn own(text: Bytes) -> Self {
+    /// A body of ours. An empty one is over before it begins, so that its response can end with its head.
+    pub(crate) fn own(text: Bytes) -> Self {
         Self {
-            kind: Kind::Own { text: Some(text) },
+            kind: Kind::Own {
+                text: (!text.is_empty()).then_some(text),
+            },
         }
     }
 

@@ -172,7 +172,7 @@ pub(crate) fn refuse<ResB: Body>(rejection: &Rejection) -> Response<MeteredBody<
     let mut response = Response::new(MeteredBody::own(body.clone()));
     *response.status_mut() = rejection.status();
     rejection.write_headers(&body, response.headers_mut());
-    response.extensions_mut().insert(rejection.refusal().clone());
+    rejection.write_extensions(response.extensions_mut());
     response
 }
 

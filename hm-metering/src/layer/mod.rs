@@ -9,7 +9,7 @@
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
 //! of everything that should. Applied twice around one service it charges once: the inner one only looks at the scopes
-//! that it asks for, and says so in the log.
+//! and the environment that it asks for, and says so in the log.
 
 mod body;
 mod future;
@@ -25,6 +25,7 @@ pub use future::ResponseFuture;
 pub(crate) use future::refuse;
 pub use service::Metering;
 
+use crate::key::KeyEnv;
 use crate::meter::Meter;
 use crate::name::{MeterName, NameError, OperationName};
 use crate::operation::Operation;
@@ -73,9 +74,24 @@ impl MeteringLayer {
         Ok(self.change(|operation| operation.cost(meter, units)))
     }
 
+    /// A request counts `units` times in each rate limit, see [`Operation::rate_cost`].
+    pub fn rate_cost(self, units: u32) -> Self {
+        self.change(|operation| operation.rate_cost(units))
+    }
+
     /// The key must have this scope; said several times, all of them.
     pub fn require_scope(self, scope: impl Into<String>) -> Self {
         self.change(|operation| operation.require_scope(scope))
+    }
+
+    /// The key must have one of these scopes, see [`Operation::require_any_scope`].
+    pub fn require_any_scope<S: Into<String>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.change(|operation| operation.require_any_scope(scopes))
+    }
+
+    /// The key must be of this environment: live or test.
+    pub fn only_env(self, env: KeyEnv) -> Self {
+        self.change(|operation| operation.only_env(env))
     }
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {

@@ -81,7 +81,7 @@ impl<S> Metering<S> {
         match self
             .layer
             .meter()
-            .check_again(self.layer.operation(), extensions.get(), id)
+            .check_again(self.layer.operation(), extensions.get(), request.headers(), id)
         {
             Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
             Err(rejection) => ResponseFuture::refused(rejection),
@@ -90,7 +90,8 @@ impl<S> Metering<S> {
 }
 
 fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
-    let call = Call::new(request.method(), request.headers(), endpoint(request));
+    let call = Call::new(request.method(), request.headers(), endpoint(request))
+        .with_extensions(request.extensions());
     match request.extensions().get::<RequestId>() {
         Some(RequestId(id)) => call.with_request_id(id),
         None => call,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, cursor};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::{AccountId, KeyId};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, KeyHash, SlowHash};
 use crate::keys::{
     ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey,
 };
@@ -23,12 +23,13 @@ const LIST: char = 'k';
 pub(super) struct Keys {
     accounts: HashMap<AccountId, Account>,
     records: HashMap<KeyId, KeyRecord>,
-    by_digest: HashMap<KeyDigest, KeyId>,
+    by_digest: HashMap<KeyDigest, (KeyId, Option<SlowHash>)>,
     feed: Feed,
 }
 
 struct Account {
     plan: PlanId,
+    next_plan: Option<(PlanId, Timestamp)>,
     anchor: Timestamp,
     open: bool,
     keys: BTreeSet<(Timestamp, KeyId)>,
@@ -83,6 +84,7 @@ impl Keys {
         }
         let entry = Account {
             plan,
+            next_plan: None,
             anchor,
             open: true,
             keys: BTreeSet::new(),
@@ -92,7 +94,25 @@ impl Keys {
     }
 
     pub(super) fn set_plan(&mut self, account: AccountId, plan: PlanId) -> bool {
-        self.change_account(account, |entry| entry.plan = plan)
+        self.change_account(account, |entry| {
+            entry.plan = plan;
+            entry.next_plan = None;
+        })
+    }
+
+    pub(super) fn schedule_plan(
+        &mut self,
+        account: AccountId,
+        plan: PlanId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.change_account(account, |entry| {
+            if let Some((due, _)) = entry.next_plan.take_if(|(_, due_at)| *due_at <= now) {
+                entry.plan = due;
+            }
+            entry.next_plan = Some((plan, at));
+        })
     }
 
     pub(super) fn close_account(&mut self, account: AccountId) -> bool {
@@ -140,19 +160,22 @@ impl Keys {
             return Err(StoreError::new(StoreErrorKind::NotFound, "insert key"));
         };
         account.keys.insert((key.created_at, key.id));
-        self.by_digest.insert(key.digest, key.id);
+        self.by_digest.insert(key.digest, (key.id, key.slow_hash.clone()));
         let record = first_record(key);
         self.records.insert(key.id, record.clone());
         Ok(record)
     }
 
     fn find(&self, digest: &KeyDigest) -> Option<StoredKey> {
-        let record = self.records.get(self.by_digest.get(digest)?)?;
+        let (key, slow_hash) = self.by_digest.get(digest)?;
+        let record = self.records.get(key)?;
         let account = self.accounts.get(&record.account)?;
         Some(StoredKey {
             record: record.clone(),
             digest: *digest,
+            slow_hash: slow_hash.clone(),
             plan: account.plan.clone(),
+            next_plan: account.next_plan.clone(),
             anchor: account.anchor,
             account_open: account.open,
         })
@@ -208,6 +231,18 @@ impl Keys {
         })
     }
 
+    fn rehash(&mut self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        if self.by_digest.get(from).is_none_or(|(kept, _)| *kept != key) {
+            return Ok(false);
+        }
+        if to.digest != *from && self.by_digest.contains_key(&to.digest) {
+            return Err(StoreError::new(StoreErrorKind::Conflict, "rehash key"));
+        }
+        self.by_digest.remove(from);
+        self.by_digest.insert(to.digest, (key, to.slow.clone()));
+        Ok(true)
+    }
+
     fn rotate(
         &mut self,
         account: AccountId,
@@ -243,6 +278,8 @@ fn first_record(key: &NewKey) -> KeyRecord {
         last4: key.last4.clone(),
         env: key.env,
         scopes: key.scopes.clone(),
+        ip_allow: key.ip_allow.clone(),
+        limits: key.limits.clone(),
         is_active: true,
         not_before: key.not_before,
         expires_at: key.expires_at,
@@ -261,6 +298,12 @@ fn apply(patch: &KeyPatch, record: &mut KeyRecord) {
     }
     if let Some(scopes) = &patch.scopes {
         record.scopes.clone_from(scopes);
+    }
+    if let Some(ip_allow) = &patch.ip_allow {
+        record.ip_allow.clone_from(ip_allow);
+    }
+    if let Some(limits) = &patch.limits {
+        record.limits.clone_from(limits);
     }
     if let Some(is_active) = patch.is_active {
         record.is_active = is_active;
@@ -317,6 +360,10 @@ impl KeyStore for MemoryStore {
         _now: Timestamp,
     ) -> StoreResult<Option<KeyRecord>> {
         self.lock().keys.rotate(account, key, replacement, old_expires_at)
+    }
+
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        self.lock().keys.rehash(key, from, to)
     }
 
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {

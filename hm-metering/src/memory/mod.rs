@@ -91,9 +91,16 @@ impl MemoryStore {
         self.lock().keys.add_account(account, plan, anchor)
     }
 
-    /// Moves an account to another plan and puts that in the feed. False when there is no such account.
+    /// Moves an account to another plan at once, takes back a move that was scheduled, and puts that in the feed. False
+    /// when there is no such account.
     pub fn set_plan(&self, account: AccountId, plan: PlanId) -> bool {
         self.lock().keys.set_plan(account, plan)
+    }
+
+    /// Moves an account to another plan at `at`, in place of a move that was scheduled and has not taken effect by `now`,
+    /// and puts that in the feed. False when there is no such account.
+    pub fn schedule_plan(&self, account: AccountId, plan: PlanId, at: Timestamp, now: Timestamp) -> bool {
+        self.lock().keys.schedule_plan(account, plan, at, now)
     }
 
     /// Closes an account, so that its keys are no longer valid, and puts that in the feed. False when there is no

@@ -1,6 +1,6 @@
 //! Quota counters and their leases.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 
@@ -9,8 +9,8 @@ use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::quota::{
-    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement,
-    StoreIdentity,
+    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow, Release,
+    Settlement, StoreIdentity, WindowState,
 };
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -18,13 +18,13 @@ use crate::usage::BatchId;
 
 #[derive(Default)]
 pub(super) struct Counters {
-    counters: HashMap<CounterId, Counter>,
+    counters: BTreeMap<CounterId, Counter>,
     settled: HashSet<BatchId>,
     tokens: u64,
 }
 
 /// There is one counter for one period start, wherever the period ends.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct CounterId {
     account: AccountId,
     meter: MeterName,
@@ -72,7 +72,9 @@ impl Counters {
         if ask.operation == 0 {
             return refused(StoreErrorKind::Invalid);
         }
-        let counter = self.counters.entry(CounterId::from(&ask.key)).or_default();
+        let id = CounterId::from(&ask.key);
+        let state = self.state_of(&id, ask.since);
+        let counter = self.counters.entry(id.clone()).or_default();
         let lease = counter.leases.entry(ask.holder).or_insert_with(|| Lease {
             token: FencingToken(0),
             open: false,
@@ -90,7 +92,8 @@ impl Counters {
             return Ok(LeaseGrant {
                 granted,
                 token: lease.token,
-                balance: counter.balance,
+                balance: state.balance,
+                oldest: state.oldest,
             });
         }
         if !lease.open {
@@ -98,18 +101,55 @@ impl Counters {
             lease.token = FencingToken(self.tokens);
             lease.open = true;
         }
-        let balance = &mut counter.balance;
-        let free = ask.limit.minus(balance.used.plus(balance.leased));
+        let free = ask.limit.minus(state.balance.used.plus(state.balance.leased));
         let granted = ask.want.min(free);
-        balance.leased = balance.leased.plus(granted);
+        counter.balance.leased = counter.balance.leased.plus(granted);
         lease.left = lease.left.plus(granted);
         lease.operation = ask.operation;
         lease.granted = Some(granted);
+        let token = lease.token;
+        let state = self.state_of(&id, ask.since);
         Ok(LeaseGrant {
             granted,
-            token: lease.token,
-            balance: *balance,
+            token,
+            balance: state.balance,
+            oldest: state.oldest,
         })
+    }
+
+    /// What counts against a limit: the counter alone, or the window from `since` on.
+    fn state_of(&self, id: &CounterId, since: Option<Timestamp>) -> WindowState {
+        match since {
+            None => WindowState {
+                balance: self
+                    .counters
+                    .get(id)
+                    .map_or_else(Balance::default, |counter| counter.balance),
+                oldest: None,
+            },
+            Some(since) => self.window(id.account, &id.meter, since),
+        }
+    }
+
+    fn window(&self, account: AccountId, meter: &MeterName, since: Timestamp) -> WindowState {
+        let first = CounterId {
+            account,
+            meter: meter.clone(),
+            start: since,
+        };
+        let mut state = WindowState::default();
+        for (id, counter) in self.counters.range(first..) {
+            if id.account != account || id.meter != *meter {
+                break;
+            }
+            let Balance { used, leased } = counter.balance;
+            state.balance.used = state.balance.used.plus(used);
+            state.balance.leased = state.balance.leased.plus(leased);
+            if state.oldest.is_none() && !used.plus(leased).is_zero() {
+                state.oldest = Some(id.start);
+            }
+        }
+        state
     }
 
     fn release(&mut self, release: &Release) -> StoreResult<Balance> {
@@ -202,6 +242,12 @@ impl QuotaStore for MemoryStore {
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         let state = self.lock();
         Ok(keys.iter().map(|key| state.quota.balance(key)).collect())
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        let state = self.lock();
+        let window = |window: &QuotaWindow| state.quota.window(window.account, &window.meter, window.since);
+        Ok(windows.iter().map(window).collect())
     }
 
     async fn close_earlier(&self, holder: Holder, _now: Timestamp) -> StoreResult<Units> {

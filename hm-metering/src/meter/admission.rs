@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
 use super::admitted::{Admitted, Answered};
 use super::call::RequestId;
 use super::charge::Charge;
 use super::report::LimitReport;
+use super::trace::DecisionTrace;
 use crate::principal::Principal;
 use crate::usage::Outcome;
 
@@ -68,6 +69,19 @@ impl Admission {
         open.admitted.report(&open.answered)
     }
 
+    /// How it came to be let through, for operators. It is made by this call and costs nothing otherwise.
+    #[must_use]
+    pub fn trace(&self) -> DecisionTrace {
+        let admitted = &self.open().admitted;
+        DecisionTrace::new(
+            None,
+            Some(self.report()),
+            Some(admitted.principal().clone()),
+            Some(Arc::clone(&admitted.operation)),
+            self.request_id().0,
+        )
+    }
+
     /// The request's id.
     #[must_use]
     pub fn request_id(&self) -> RequestId {
@@ -77,10 +91,10 @@ impl Admission {
     /// Writes the limits' headers and the request's id into the head of the answer.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         self.report().write(headers);
-        if !headers.contains_key(X_REQUEST_ID)
-            && let Ok(id) = HeaderValue::try_from(self.request_id().0)
+        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID)
+            && let Some(id) = self.open().admitted.request_id_header()
         {
-            headers.insert(X_REQUEST_ID, id);
+            place.insert(id);
         }
     }
 

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::Engine;
 use super::account::Account;
 use super::call::{RequestId, Texts};
-use super::decide::{Hold, Holds, Now, report_with};
+use super::decide::{Hold, Holds, Now, open};
 use super::directory::Caller;
 use super::report::LimitReport;
+use super::report::standing::report_with;
 use super::tally::{Tally, cut};
 use crate::charge_rule::{Ending, Overrun};
 use crate::id::EventId;
@@ -87,6 +89,16 @@ impl Admitted {
         RequestId(given.map_or_else(|| self.id.to_string(), str::to_owned))
     }
 
+    /// The same for the answer's head.
+    pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
+        let mut buffer = Uuid::encode_buffer();
+        let id = match self.texts.request_id() {
+            Some(given) => given,
+            None => self.id.as_uuid().hyphenated().encode_lower(&mut buffer),
+        };
+        HeaderValue::from_str(id).ok()
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.said.is_stopped.load(Ordering::Acquire)
     }
@@ -125,7 +137,7 @@ impl Admitted {
     /// Takes from the lease what a hold lacks of `total`. What can't be had is tried again when more is said.
     fn reserve(&self, open: &mut Open, place: usize, total: Units) {
         let hold = &self.holds[place];
-        let Some(limit) = hold.limit else { return };
+        let Some(limit) = hold.lease_limit() else { return };
         open.extra.resize(self.holds.len(), Units::ZERO);
         let missing = total.minus(hold.units).minus(open.extra[place]);
         if missing.is_zero() {
@@ -152,7 +164,8 @@ impl Admitted {
                 },
             );
         }
-        if taken == Take::Short && is_gone && self.operation.on_overrun() == Overrun::Reject {
+        let may_stop = self.operation.on_overrun() == Overrun::Reject && !hold.never_refuses();
+        if taken == Take::Short && is_gone && may_stop {
             self.said.is_stopped.store(true, Ordering::Release);
         }
     }
@@ -170,7 +183,7 @@ impl Admitted {
                 .find(|(has, _)| has == meter)
                 .map_or(Units::ZERO, |(_, units)| *units)
         };
-        report_with(self.account(), units, self.arrived)
+        report_with(self.account(), &self.holds, units, self.arrived)
     }
 
     /// What the request takes by meter, as declared and said, sorted.
@@ -225,7 +238,7 @@ impl Admitted {
             status: self.final_status(outcome, answered),
             outcome,
             grpc_status: answered.grpc_status,
-            over,
+            over: over || self.holds.is_over(),
             response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
             first_byte_us: answered
                 .first_byte
@@ -238,13 +251,15 @@ impl Admitted {
             request_id: self.texts.request_id(),
             source: tally.and_then(|tally| tally.source.as_deref()),
             refusal: None,
-            would_refuse: None,
+            would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
             units: &units,
             plan: self.account().plan.id.as_str(),
             charges: &charges,
         };
         self.engine.append(&draft, self.is_reserved);
+        // A handler may keep its charge for longer, and the request with it.
+        self.holds.leave_slots();
     }
 
     fn true_outcome(&self, outcome: Outcome) -> Outcome {
@@ -340,7 +355,10 @@ impl Settling<'_> {
         let is_limited = hold.limit.is_some();
         if is_limited && window.take(more, self.ticks) != Take::Short {
             parts.leased = parts.leased.plus(more);
-        } else if !is_limited || self.request.operation.on_overrun() == Overrun::Overflow {
+        } else if !is_limited
+            || hold.never_refuses()
+            || self.request.operation.on_overrun() == Overrun::Overflow
+        {
             // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
             window.note_taken(more);
             self.over |= is_limited;
@@ -355,8 +373,7 @@ impl Settling<'_> {
         let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
             return;
         };
-        let period = quota.period.period_at(arrived, account.anchor);
-        let lease = counter.open(account.id, meter, period);
+        let lease = open(account, quota, counter, arrived);
         lease.window().note_taken(units);
         self.write(at, &lease, quota.limit, units, false);
     }

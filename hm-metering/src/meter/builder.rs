@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::report::HeaderStyle;
 use super::start::LEDGER;
+use crate::client_address::TrustedProxies;
 use crate::id::ReplicaId;
 use crate::keys::KeyVerifier;
 use crate::name::is_name;
@@ -54,11 +56,14 @@ pub struct MeterBuilder {
     pub(super) others: Vec<(String, Arc<dyn UsageSink>)>,
     pub(super) journal: Option<Journal>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) proxies: TrustedProxies,
     pub(super) replica: Option<ReplicaId>,
+    pub(super) headers: HeaderStyle,
     pub(super) staleness: Duration,
     pub(super) feed_interval: Duration,
     pub(super) invalid_for: Duration,
     pub(super) callers: usize,
+    pub(super) unknown_keys: u32,
     pub(super) queue: usize,
     pub(super) flush_interval: Duration,
     pub(super) batch_len_max: usize,
@@ -76,11 +81,14 @@ impl MeterBuilder {
             others: Vec::new(),
             journal: None,
             clock: Arc::new(SystemClock::new()),
+            proxies: TrustedProxies::default(),
             replica: None,
+            headers: HeaderStyle::default(),
             staleness: Duration::from_secs(5),
             feed_interval: Duration::from_millis(500),
             invalid_for: Duration::from_secs(1),
             callers: 100_000,
+            unknown_keys: 100,
             queue: 65_536,
             flush_interval: Duration::from_secs(1),
             batch_len_max: 1_000,
@@ -132,9 +140,22 @@ impl MeterBuilder {
         self
     }
 
+    /// Behind which proxies the service stands, so that the client's address can be told where a key may be used from some
+    /// networks only. None unless said: the peer of the connection is then the client.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     /// Which installation this is. Made at random unless said. No two running meters may have the same.
     pub const fn replica(mut self, replica: ReplicaId) -> Self {
         self.replica = Some(replica);
+        self
+    }
+
+    /// Which limit headers answers carry; `X-RateLimit-*` with dates and the latest draft unless said.
+    pub const fn headers(mut self, style: HeaderStyle) -> Self {
+        self.headers = style;
         self
     }
 
@@ -153,6 +174,14 @@ impl MeterBuilder {
     /// How many callers are kept in memory; 100,000. Those not used lately make way.
     pub const fn callers(mut self, most: usize) -> Self {
         self.callers = most;
+        self
+    }
+
+    /// How many keys that turn out not to exist are looked up in a second; 100, and up to 512 at once. Anybody can make up
+    /// keys that are well formed, so this is what a flood of them costs the store at most. Beyond it requests with keys that
+    /// are not in memory are refused with 503 for the moment; those with keys in memory notice nothing.
+    pub const fn unknown_keys(mut self, per_second: u32) -> Self {
+        self.unknown_keys = per_second;
         self
     }
 
@@ -191,6 +220,7 @@ impl MeterBuilder {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let zero = [
             ("callers", self.callers == 0),
+            ("unknown_keys", self.unknown_keys == 0),
             ("queue", self.queue == 0),
             ("batch_len_max", self.batch_len_max == 0),
             ("staleness", self.staleness.is_zero()),

@@ -1,12 +1,15 @@
 //! What the engine needs to know of a request.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use http::Method;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use http::{Extensions, Method};
 use smallvec::SmallVec;
 
+use super::rejection::Form;
 use super::tally::cut;
+use crate::client_address::{PeerAddress, TrustedProxies};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const ENDPOINT_MAX: usize = 256;
@@ -19,6 +22,8 @@ pub struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) endpoint: &'a str,
     request_id: Option<&'a str>,
+    peer: Option<IpAddr>,
+    extensions: Option<&'a Extensions>,
 }
 
 impl<'a> Call<'a> {
@@ -30,6 +35,8 @@ impl<'a> Call<'a> {
             headers,
             endpoint,
             request_id: None,
+            peer: None,
+            extensions: None,
         }
     }
 
@@ -39,6 +46,29 @@ impl<'a> Call<'a> {
     pub const fn with_request_id(mut self, id: &'a str) -> Self {
         self.request_id = Some(id);
         self
+    }
+
+    /// The address of the connection's other end. Keys that may be used from some networks only need it: what the engine
+    /// takes for the client's address is made of it, the headers and
+    /// [`MeterBuilder::trusted_proxies`](crate::MeterBuilder::trusted_proxies).
+    #[must_use]
+    pub const fn with_peer(mut self, peer: IpAddr) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// The request's extensions, where a [`PeerAddress`] may be. It comes before what [`Call::with_peer`] says, and is
+    /// looked for only when it is needed.
+    #[must_use]
+    pub const fn with_extensions(mut self, extensions: &'a Extensions) -> Self {
+        self.extensions = Some(extensions);
+        self
+    }
+
+    /// The client's address, as far as it is known and can be believed.
+    pub(crate) fn client(&self, proxies: &TrustedProxies) -> Option<IpAddr> {
+        let peer = self.extensions.and_then(PeerAddress::of).or(self.peer)?;
+        Some(proxies.client_of(peer, self.headers))
     }
 
     pub(crate) fn request_id(&self) -> Option<&'a str> {
@@ -69,10 +99,13 @@ impl<'a> Call<'a> {
         length.and_then(|length| length.parse().ok()).unwrap_or(0)
     }
 
-    /// Whether it is a gRPC call.
-    pub(crate) fn is_grpc(&self) -> bool {
-        let content_type = self.headers.get(CONTENT_TYPE);
-        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    /// What a refusal has to look like. Only a POST can be a gRPC call.
+    pub(crate) fn form(&self) -> Form {
+        if *self.method == Method::POST {
+            Form::of(self.headers)
+        } else {
+            Form::Problem
+        }
     }
 }
 
@@ -83,6 +116,7 @@ impl fmt::Debug for Call<'_> {
             .field("method", &self.method)
             .field("endpoint", &self.endpoint)
             .field("request_id", &self.request_id)
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }

@@ -1,24 +1,24 @@
 //! Taking a request's units from every limit, or from none.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::account::Account;
-use super::report::{LimitReport, QuotaReport, RateReport};
+use super::bucket::{self, Bucket};
+use super::report::LimitReport;
+use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate};
+use super::slots::Occupied;
 use crate::name::MeterName;
 use crate::operation::Operation;
-use crate::plan::Quota;
+use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
 use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
-use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Timestamp;
 use crate::units::Units;
-
-/// For how long units that other processes hold and do not use stay with them, about.
-const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// Units taken on one counter for a request.
 #[derive(Clone, Debug)]
@@ -26,12 +26,34 @@ pub(crate) struct Hold {
     pub(crate) lease: Arc<Lease>,
     /// What the plan allows; none for unlimited.
     pub(crate) limit: Option<Units>,
+    pub(crate) mode: QuotaMode,
     pub(crate) units: Units,
     /// Whether they came out of a lease.
     pub(crate) leased: bool,
+    /// Set where the limit had no room for them and the quota's mode let them through all the same.
+    pub(crate) beyond: Option<Beyond>,
+}
+
+/// How a quota without room lets a request through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// The quota never refuses.
+    Over,
+    /// The quota only says what it would have done.
+    WouldRefuse,
 }
 
 impl Hold {
+    /// The most that may be leased; none for unlimited.
+    pub(crate) fn lease_limit(&self) -> Option<Units> {
+        self.mode.lease_limit(self.limit)
+    }
+
+    /// Whether the quota lets everything through.
+    pub(crate) const fn never_refuses(&self) -> bool {
+        matches!(self.mode, QuotaMode::Soft | QuotaMode::Shadow)
+    }
+
     pub(crate) fn meter(&self) -> &MeterName {
         &self.lease.window().key().meter
     }
@@ -46,17 +68,58 @@ impl Hold {
     }
 }
 
-pub(crate) type Holds = SmallVec<[Hold; 1]>;
+/// Everything that was taken for a request. Its slots are given back when it is dropped at the latest.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    quotas: SmallVec<[Hold; 1]>,
+    rate_units: u32,
+    slots: Occupied,
+}
+
+impl Deref for Holds {
+    type Target = [Hold];
+
+    /// What was taken of each quota.
+    fn deref(&self) -> &[Hold] {
+        &self.quotas
+    }
+}
+
+impl Holds {
+    /// Gives the slots back: the request is over. Once is enough, and more than once does nothing.
+    pub(crate) fn leave_slots(&self) {
+        self.slots.leave();
+    }
+
+    /// Whether a quota was over its limit and let the request through all the same.
+    pub(crate) fn is_over(&self) -> bool {
+        self.iter().any(|hold| hold.beyond == Some(Beyond::Over))
+    }
+
+    /// The code that the request would have been refused with, if a quota only says so.
+    pub(crate) fn would_refuse(&self) -> Option<&'static str> {
+        let hold = self
+            .iter()
+            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
+        let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
+            RefusalKind::CostExceedsLimit
+        } else {
+            RefusalKind::QuotaExceeded
+        };
+        Some(Refusal::new(kind).code())
+    }
+}
 
 /// What became of an attempt.
 pub(crate) enum Decision {
     /// Everything was taken.
-    Allowed(Holds, LimitReport),
+    Allowed(Holds),
     /// Nothing was taken.
     Refused(Refusal, LimitReport),
     /// Nothing was taken; the store has to be asked about this counter first.
     Ask {
         lease: Arc<Lease>,
+        /// The most that may be leased; none where only the balance is to be learnt.
         limit: Option<Units>,
         need: Units,
     },
@@ -69,285 +132,207 @@ pub(crate) struct Now {
     pub(crate) monotonic: Duration,
 }
 
-/// Decides about one request. `book` is none where nothing counts quotas.
+/// Decides about one request. `own` are the rates of its key, beside the account's. `book` is none where nothing counts quotas.
+///
+/// It looks at every limit before it takes of any, so a request that is refused changes nothing, not even for a moment.
+/// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
+    own: &[Bucket],
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     now: Now,
 ) -> Decision {
-    let ticks = nanos(now.monotonic);
-    // Rates come first: what is taken of a quota and put back again would show in other requests' headers for a moment.
-    if let Err((position, check)) = take_rates(account, ticks) {
-        return refuse_for_rate(account, position, check, now);
+    loop {
+        let missed = match take_all(account, own, operation, book, now) {
+            Ok(holds) => return Decision::Allowed(holds),
+            Err(missed) => missed,
+        };
+        return match missed {
+            Missed::Rate(position, check) => {
+                refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
+            }
+            Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
+            Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
+            Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
+            // Somebody else took the units, so this can't go on without others getting on.
+            Missed::Overtaken => continue,
+        };
     }
-    let mut holds = Holds::new();
+}
+
+/// Why a request got nothing.
+enum Missed<'a> {
+    /// This rate limit has no room; those of the key come after those of the account.
+    Rate(usize, Check),
+    /// This concurrency limit has no room.
+    Slot(&'a ConcurrencyLimit),
+    /// This quota has no room.
+    Exceeded {
+        quota: &'a Quota,
+        lease: Arc<Lease>,
+        need: Units,
+    },
+    /// The store has to be asked.
+    Ask {
+        lease: Arc<Lease>,
+        limit: Option<Units>,
+        need: Units,
+    },
+    /// What was seen a moment ago is gone.
+    Overtaken,
+}
+
+/// Takes what `operation` needs of every limit, or of none.
+fn take_all<'a>(
+    account: &'a Account,
+    own: &[Bucket],
+    operation: &Operation,
+    book: Option<&Arc<LeaseBook>>,
+    now: Now,
+) -> Result<Holds, Missed<'a>> {
+    let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
+    let violated = |(position, check)| Missed::Rate(position, check);
+    let buckets = account.buckets.iter().chain(own);
+    let seen = bucket::look(buckets.clone(), ticks, rate_units).map_err(violated)?;
+    account.slots.look().map_err(Missed::Slot)?;
+    let mut holds = Holds {
+        rate_units,
+        ..Holds::default()
+    };
     if let Some(book) = book {
         for (quota, counter) in &account.quotas {
             // What the operation does not name it does not take.
-            let Some(need) = operation.cost_in(&quota.meter) else {
-                continue;
-            };
-            let lease = open(account, quota, counter, now);
-            match take(quota, lease, need, book, ticks) {
-                Ok(hold) => holds.push(hold),
-                Err(missed) => {
-                    undo(account, &holds);
-                    return match missed {
-                        Missed::Ask { lease, limit } => Decision::Ask { lease, limit, need },
-                        Missed::Exceeded(lease) => refuse_for_quota(account, quota, &lease, need, now),
-                    };
-                }
+            if let Some(need) = operation.cost_in(&quota.meter) {
+                let lease = open(account, quota, counter, now.wall);
+                holds.quotas.push(look(quota, lease, need, book, ticks)?);
             }
         }
     }
-    let report = report_with(account, |meter| operation.units_of(meter), now);
-    Decision::Allowed(holds, report)
-}
-
-/// Takes one from every rate, or from none.
-fn take_rates(account: &Account, ticks: u64) -> Result<(), (usize, Check)> {
-    if let Some(violated) = violated_rate(account, ticks) {
-        return Err(violated);
-    }
-    for (position, bucket) in account.buckets.iter().enumerate() {
-        let check = bucket.take(ticks, 1);
-        if !matches!(check, Check::Fits(_)) {
-            // Somebody else was faster since the first look.
-            account.buckets[..position]
-                .iter()
-                .for_each(|bucket| bucket.put_back(1));
-            return Err((position, check));
+    // Everything has room. From here on something is taken.
+    holds.slots = account.slots.occupy().map_err(Missed::Slot)?;
+    bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
+    for (position, hold) in holds.quotas.iter().enumerate() {
+        if !hold.leased {
+            hold.lease.window().note_taken(hold.units);
+            continue;
+        }
+        match hold.lease.window().take(hold.units, ticks) {
+            Take::Taken => {}
+            Take::TakenLow => renew(hold, book, ticks),
+            Take::Short => {
+                holds.quotas.truncate(position);
+                undo(account, own, &holds);
+                return Err(Missed::Overtaken);
+            }
         }
     }
-    Ok(())
+    Ok(holds)
 }
 
-enum Missed {
-    Ask { lease: Arc<Lease>, limit: Option<Units> },
-    Exceeded(Arc<Lease>),
-}
-
-fn take(
-    quota: &Quota,
+/// Looks whether `quota` has room for `need` units, and answers how they are to be taken. Takes nothing.
+fn look<'a>(
+    quota: &'a Quota,
     lease: Arc<Lease>,
     need: Units,
     book: &Arc<LeaseBook>,
     ticks: u64,
-) -> Result<Hold, Missed> {
+) -> Result<Hold, Missed<'a>> {
     let window = lease.window();
-    let limit = match quota.limit {
-        Some(limit) if !need.is_zero() => limit,
-        // Nothing to lease: unlimited, or only the handler will know. Then something must be left, and what it is has to
-        // be known.
-        limit => {
-            if !window.is_known() {
-                return Err(Missed::Ask { lease, limit: None });
-            }
-            if limit.is_some_and(|limit| window.taken_by_all() >= limit) {
-                return Err(Missed::Exceeded(lease));
-            }
-            window.note_taken(need);
-            return Ok(Hold {
-                lease,
-                limit,
-                units: need,
-                leased: false,
-            });
-        }
+    let (Some(limit), Some(lease_limit)) = (quota.limit, quota.lease_limit()) else {
+        return if window.is_known() {
+            Ok(hold(quota, lease, need, false))
+        } else {
+            Err(ask(lease, None, need))
+        };
     };
-    if need > limit {
-        return Err(Missed::Exceeded(lease));
+    if need.is_zero() {
+        // Only the handler will know. Until then something must be left, and what it is has to be known.
+        return if !window.is_known() {
+            Err(ask(lease, None, need))
+        } else if window.taken_by_all() >= limit {
+            beyond(quota, lease, need)
+        } else {
+            Ok(hold(quota, lease, need, false))
+        };
     }
-    match window.take(need, ticks) {
-        Take::Taken => {}
-        Take::TakenLow => {
-            if window.may_have_more(limit, ticks) {
-                book.start_renewal(&lease, quota.limit, Units::ZERO);
-            }
-        }
-        Take::Short => {
-            return Err(match window.exhaustion(limit, need, ticks) {
-                Exhaustion::No => Missed::Ask {
-                    lease,
-                    limit: quota.limit,
-                },
-                Exhaustion::Known => Missed::Exceeded(lease),
-                Exhaustion::Stale => {
-                    // Nobody waits for this answer: it is most likely the same as before.
-                    book.start_renewal(&lease, quota.limit, need);
-                    Missed::Exceeded(lease)
-                }
-            });
+    // As far as is known: what others took lately may be missing. Units may have been leased below a greater limit, that of a
+    // plan that has shrunk since or that of a balanced quota.
+    let is_reached = match quota.mode {
+        QuotaMode::Strict | QuotaMode::Balanced { .. } => window.taken_by_all().plus(need) > limit,
+        QuotaMode::Soft | QuotaMode::Shadow => false,
+    };
+    if need > limit || is_reached {
+        return beyond(quota, lease, need);
+    }
+    if window.has(need, ticks) {
+        return Ok(hold(quota, lease, need, true));
+    }
+    match window.exhaustion(lease_limit, need, ticks) {
+        Exhaustion::No => Err(ask(lease, Some(lease_limit), need)),
+        Exhaustion::Known => beyond(quota, lease, need),
+        Exhaustion::Stale => {
+            // Nobody waits for this answer: it is most likely the same as before.
+            book.start_renewal(&lease, Some(lease_limit), need);
+            beyond(quota, lease, need)
         }
     }
-    Ok(Hold {
+}
+
+fn hold(quota: &Quota, lease: Arc<Lease>, units: Units, leased: bool) -> Hold {
+    Hold {
         lease,
         limit: quota.limit,
-        units: need,
-        leased: true,
+        mode: quota.mode,
+        units,
+        leased,
+        beyond: None,
+    }
+}
+
+const fn ask<'a>(lease: Arc<Lease>, limit: Option<Units>, need: Units) -> Missed<'a> {
+    Missed::Ask { lease, limit, need }
+}
+
+/// What becomes of a request that `quota` has no room for.
+fn beyond(quota: &Quota, lease: Arc<Lease>, need: Units) -> Result<Hold, Missed<'_>> {
+    let beyond = match quota.mode {
+        QuotaMode::Strict | QuotaMode::Balanced { .. } => {
+            return Err(Missed::Exceeded { quota, lease, need });
+        }
+        QuotaMode::Soft => Beyond::Over,
+        QuotaMode::Shadow => Beyond::WouldRefuse,
+    };
+    if !lease.window().is_known() {
+        return Err(ask(lease, None, need));
+    }
+    // Nothing is leased for what is beyond the limit; what is left of a lease stays for requests that fit.
+    Ok(Hold {
+        beyond: Some(beyond),
+        ..hold(quota, lease, need, false)
     })
 }
 
-/// Undoes what was taken for a request that is not served after all.
-pub(crate) fn undo(account: &Account, holds: &[Hold]) {
+/// Leases more in the background for the quota that `hold` was taken of.
+fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
+    let limit = hold.lease_limit();
+    if let (Some(book), Some(limit)) = (book, limit)
+        && hold.lease.window().may_have_more(limit, ticks)
+    {
+        book.start_renewal(&hold.lease, Some(limit), Units::ZERO);
+    }
+}
+
+/// Undoes what was taken for a request that is not served after all. Its slots are given back when `holds` is dropped.
+pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
-    account.buckets.iter().for_each(|bucket| bucket.put_back(1));
-}
-
-/// The rate limit that the request would have to wait for longest.
-fn violated_rate(account: &Account, ticks: u64) -> Option<(usize, Check)> {
-    account
-        .buckets
-        .iter()
-        .map(|bucket| bucket.peek(ticks, 1))
-        .enumerate()
-        .filter(|(_, check)| !matches!(check, Check::Fits(_)))
-        .max_by_key(|(_, check)| match check {
-            Check::Fits(_) => 0,
-            Check::Later(wait) => *wait,
-            Check::Never => u64::MAX,
-        })
-}
-
-fn refuse_for_rate(account: &Account, position: usize, check: Check, now: Now) -> Decision {
-    let bucket = &account.buckets[position];
-    let wait = match check {
-        Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
-        Check::Fits(_) | Check::Never => None,
-    };
-    let remaining = bucket.remaining(nanos(now.monotonic));
-    let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(ViolatedLimit {
-        name: bucket.limit.name.clone(),
-        limit: Units::from(bucket.limit.limit),
-        remaining: Units::from(remaining),
-        elsewhere: Units::ZERO,
-        needed: Units::ONE,
-        reset: None,
-    });
-    if let Some(wait) = wait {
-        refusal = refusal.with_retry_after(wait);
-    }
-    let rate = RateReport {
-        position,
-        remaining,
-        wait: wait.or(Some(Duration::ZERO)),
-    };
-    let mut report = report(account, account.quotas.first().map(|(quota, _)| quota), now);
-    report.rate = Some(rate);
-    Decision::Refused(refusal, report)
-}
-
-fn refuse_for_quota(account: &Account, quota: &Quota, lease: &Lease, need: Units, now: Now) -> Decision {
-    let window = lease.window();
-    let period = window.key().period;
-    let limit = quota.limit.unwrap_or(Units::MAX);
-    let left = limit.minus(window.used());
-    let remaining = window.remaining().min(left);
-    let mut refusal = Refusal::new(RefusalKind::QuotaExceeded).with_limit(ViolatedLimit {
-        name: limit_name(quota).into_owned(),
-        limit,
-        remaining,
-        elsewhere: left.minus(remaining),
-        needed: need,
-        reset: Some(period.end),
-    });
-    // More than the whole quota never fits, so waiting does not help. What others hold may come back soon.
-    if need <= limit {
-        let until_reset = period.end.since(now.wall);
-        let is_elsewhere = left >= need.max(Units::ONE);
-        refusal = refusal.with_retry_after(if is_elsewhere {
-            until_reset.min(HELD_FOR)
-        } else {
-            until_reset
-        });
-    }
-    Decision::Refused(refusal, report(account, Some(quota), now))
-}
-
-/// The limits as they stand, with what the request in hand is charged of a meter counted in.
-pub(crate) fn report_with(account: &Account, charged: impl Fn(&MeterName) -> Units, now: Now) -> LimitReport {
-    let first = account.quotas.first().map(|(quota, _)| quota);
-    let mut report = report(account, first, now);
-    if let (Some(quota), Some(state)) = (first, &mut report.quota) {
-        state.used = state.used.plus(charged(&quota.meter));
-    }
-    report
-}
-
-/// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
-pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
-    if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
-        let lease = open(account, quota, counter, now);
-        if !lease.window().is_known() {
-            return Err(lease);
-        }
-    }
-    Ok(report(
-        account,
-        account.quotas.first().map(|(quota, _)| quota),
-        now,
-    ))
+    bucket::put_back(account.buckets.iter().chain(own), holds.rate_units);
 }
 
 /// The window of a quota's present period.
-fn open(account: &Account, quota: &Quota, counter: &Counter, now: Now) -> Arc<Lease> {
-    counter.at(now.wall).unwrap_or_else(|| {
-        let period = quota.period.period_at(now.wall, account.anchor);
-        counter.open(account.id, &quota.meter, period)
-    })
-}
-
-/// A quota's name in headers and refusals. That of the meter that everybody means is left out.
-fn limit_name(quota: &Quota) -> Cow<'static, str> {
-    let period = quota.period.name();
-    if quota.meter == MeterName::REQUESTS {
-        Cow::Borrowed(period)
-    } else {
-        Cow::Owned(format!("{}-{period}", quota.meter))
-    }
-}
-
-/// The limits as they stand, with the state of `shown`, one of the plan's quotas, if its counter is open.
-fn report(account: &Account, shown: Option<&Quota>, now: Now) -> LimitReport {
-    let quota = shown.and_then(|shown| {
-        let (_, counter) = account
-            .quotas
-            .iter()
-            .find(|(quota, _)| quota.meter == shown.meter)?;
-        let lease = counter.at(now.wall)?;
-        let period = lease.window().key().period;
-        Some(QuotaReport {
-            name: limit_name(shown),
-            limit: shown.limit,
-            used: lease.window().used(),
-            start: period.start,
-            reset: period.end,
-        })
-    });
-    let limited = quota.as_ref().is_some_and(|quota| quota.limit.is_some());
-    LimitReport {
-        plan: Arc::clone(&account.plan),
-        now: now.wall,
-        rate: if limited { None } else { nearest_rate(account, now) },
-        quota,
-    }
-}
-
-/// The rate limit with the smallest share left.
-fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
-    let ticks = nanos(now.monotonic);
-    let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
-        let remaining = bucket.remaining(ticks);
-        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
-        (
-            share,
-            RateReport {
-                position,
-                remaining,
-                wait: None,
-            },
-        )
-    });
-    states.min_by_key(|(share, _)| *share).map(|(_, rate)| rate)
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Timestamp) -> Arc<Lease> {
+    let (rule, anchor) = (quota.period, account.anchor);
+    counter
+        .at(now, rule, anchor)
+        .unwrap_or_else(|| counter.open(account.id, &quota.meter, now, rule, anchor))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,16 +10,18 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::bucket::Bucket;
 use super::directory::{Caller, Directory, Fingerprint};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::key::PresentedKey;
 use crate::keys::{InvalidKey, KeyVerifier, Verdict};
-use crate::plan::PlanSource;
-use crate::quota::LeaseBook;
+use crate::plan::{PlanSource, RateLimit};
+use crate::quota::{LeaseBook, nanos};
+use crate::rate::gcra::Check;
 use crate::time::Clock;
 
 /// How many different keys may be asked for at a time. Beyond that, requests are refused for the moment.
-const UNDER_WAY: usize = 1_024;
+const UNDER_WAY: u32 = 512;
 /// How often a fill starts anew because the key changed while it was looked up.
 const ATTEMPTS: usize = 3;
 
@@ -33,6 +36,46 @@ pub(crate) enum Filled {
     Unavailable,
 }
 
+impl Filled {
+    /// Whether there is such a key, valid or not.
+    const fn is_of_a_key(&self) -> bool {
+        match self {
+            Self::Caller(_) => true,
+            Self::Invalid(reason) => !matches!(reason, InvalidKey::Unknown),
+            Self::Unavailable => false,
+        }
+    }
+}
+
+/// How many look-ups of keys that nobody knows there may be.
+///
+/// A look-up of a key that is not in memory takes one from the budget, and gives it back when the key turns out to exist, so
+/// that only unknown keys use it up. It holds as many as may be under way at a time: as long as no unknown keys come, none
+/// is refused for its sake. When it is used up, requests with keys that are not in memory are refused for the moment
+/// (503: nobody can tell), and those with keys in memory notice nothing, also when their verdict has to be renewed.
+#[derive(Debug)]
+pub(crate) struct Budget(Bucket);
+
+impl Budget {
+    /// `per_second` flow back in each second.
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self(Bucket::new(&RateLimit {
+            name: String::new(),
+            limit: per_second,
+            per: Duration::from_secs(1),
+            burst: UNDER_WAY,
+        }))
+    }
+
+    fn take(&self, now: Duration) -> bool {
+        matches!(self.0.take(nanos(now), 1), Check::Fits(_))
+    }
+
+    fn put_back(&self) {
+        self.0.put_back(1);
+    }
+}
+
 type UnderWay = HashMap<Fingerprint, watch::Receiver<Option<Filled>>>;
 
 pub(crate) struct Filler {
@@ -45,13 +88,22 @@ pub(crate) struct Filler {
     pub(crate) store_timeout: Duration,
     pub(crate) invalid_for: Duration,
     pub(crate) under_way: Mutex<UnderWay>,
+    pub(crate) unknown: Budget,
+    pub(crate) turned_away: AtomicU64,
 }
 
 impl Filler {
     /// Gets the verdict on `key`. Dropping the future gives up waiting and nothing else.
     pub(crate) async fn fill(self: Arc<Self>, fingerprint: Fingerprint, key: PresentedKey) -> Filled {
         let Some(mut answer) = self.join(fingerprint, key) else {
-            tracing::warn!("too many unknown keys at a time; a request is refused");
+            let turned_away = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
+            // Once for each doubling, so that a flood of keys is not a flood in the log.
+            if turned_away.is_power_of_two() {
+                tracing::warn!(
+                    requests.refused = turned_away,
+                    "too many keys that are not in memory"
+                );
+            }
             return Filled::Unavailable;
         };
         match answer.wait_for(Option::is_some).await {
@@ -70,7 +122,8 @@ impl Filler {
         if let Some(answer) = under_way.get(&fingerprint) {
             return Some(answer.clone());
         }
-        if under_way.len() >= UNDER_WAY {
+        let is_known = self.directory.knows(fingerprint);
+        if under_way.len() >= UNDER_WAY as usize || !(is_known || self.unknown.take(self.clock.monotonic())) {
             return None;
         }
         let (sender, answer) = watch::channel(None);
@@ -81,6 +134,9 @@ impl Filler {
         };
         self.runtime.spawn(async move {
             let filled = entry.filler.ask_in_time(fingerprint, &key).await;
+            if !is_known && filled.is_of_a_key() {
+                entry.filler.unknown.put_back();
+            }
             // First out of the table, so that whoever comes now asks anew, then wake those who wait.
             drop(entry);
             sender.send_replace(Some(filled));

@@ -11,6 +11,7 @@
 mod account;
 mod admission;
 mod admitted;
+mod bucket;
 mod builder;
 mod call;
 mod charge;
@@ -19,19 +20,26 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+#[cfg(test)]
+mod races;
 mod rejection;
 mod report;
+mod slots;
 mod start;
 mod tally;
+#[cfg(test)]
+mod tests;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -41,7 +49,10 @@ pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
-pub use report::{LimitReport, QuotaReport, RateReport};
+pub use report::{HeaderDraft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
+pub use trace::{DecisionTrace, KeyState, LimitTrace};
+
+pub(crate) use rejection::{Asked, Form};
 
 use admitted::{Admitted, METHOD_MAX, Said, micros};
 use call::Texts;
@@ -51,6 +62,7 @@ use fill::{Filled, Filler};
 use flusher::Request;
 use tally::cut;
 
+use crate::client_address::TrustedProxies;
 use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
@@ -91,6 +103,7 @@ pub(crate) struct Engine {
     fingerprints: Fingerprints,
     ids: IdSource,
     clock: Arc<dyn Clock>,
+    proxies: TrustedProxies,
     log: Arc<Log>,
     /// Whether requests are served although their events find no place.
     sheds: bool,
@@ -171,54 +184,72 @@ impl Meter {
         let now = engine.now();
         let presented = match find_credential(call.headers, &*engine.verifier) {
             Credential::One(presented) => presented,
-            Credential::None => return engine.turn_away(RefusalKind::MissingKey, call, now),
-            Credential::Unreadable => return engine.turn_away(RefusalKind::UnreadableKey, call, now),
+            Credential::None => return engine.turn_away(RefusalKind::MissingKey, operation, call, now),
+            Credential::Unreadable => {
+                return engine.turn_away(RefusalKind::UnreadableKey, operation, call, now);
+            }
         };
         if !engine.verifier.is_well_formed(presented) {
-            return engine.turn_away(RefusalKind::InvalidKey(InvalidKey::Malformed), call, now);
+            return engine.turn_away(
+                RefusalKind::InvalidKey(InvalidKey::Malformed),
+                operation,
+                call,
+                now,
+            );
         }
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
         let request = || Undecided::new(id, operation, call, now);
+        // One that waits may be judged by another record of its key than the one that is known now.
+        let waiting = || Undecided {
+            client: call.client(&engine.proxies),
+            ..request()
+        };
         match engine.directory.look_up(fingerprint, now.monotonic) {
-            Known::Caller(caller) => match engine.decide(&caller, operation, now) {
-                Decided::Ready(decision) => Admit::Ready(engine.conclude(request(), caller, decision, now)),
-                Decided::Ask(question) => {
-                    let key = PresentedKey::new(presented);
-                    let (engine, request) = (Arc::clone(engine), request());
-                    Admit::Pending(Box::pin(engine.admit_after(
-                        request,
-                        (fingerprint, key),
-                        caller,
-                        Some(question),
-                    )))
+            Known::Caller(caller) if !caller.has_moved(now.wall) => {
+                match engine.decide(&caller, operation, || call.client(&engine.proxies), now) {
+                    Decided::Ready(decision) => {
+                        Admit::Ready(engine.conclude(request(), caller, decision, now))
+                    }
+                    Decided::Ask(question) => {
+                        let key = PresentedKey::new(presented);
+                        let (engine, request) = (Arc::clone(engine), waiting());
+                        Admit::Pending(Box::pin(engine.admit_after(
+                            request,
+                            (fingerprint, key),
+                            caller,
+                            Some(question),
+                        )))
+                    }
                 }
-            },
-            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), call, now),
-            Known::Nothing => {
+            }
+            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), operation, call, now),
+            Known::Caller(_) | Known::Nothing => {
                 let key = PresentedKey::new(presented);
-                let (engine, request) = (Arc::clone(engine), request());
+                let (engine, request) = (Arc::clone(engine), waiting());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))
             }
         }
     }
 
     /// Whether a caller that another layer let through already may also do `operation`. It is not decided or charged a
-    /// second time; only its scopes are looked at.
+    /// second time; only its scopes and its environment are looked at.
     pub(crate) fn check_again(
         &self,
-        operation: &Operation,
+        operation: &Arc<Operation>,
         caller: Option<&Principal>,
+        headers: &HeaderMap,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        let lacks = |scope: &&String| !caller.is_some_and(|caller| caller.has_scope(scope));
-        match operation.scopes().iter().find(lacks) {
-            None => Ok(()),
-            Some(scope) => {
-                let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-                Err(Box::new(Rejection::new(refusal, None, request_id.to_owned())))
-            }
-        }
+        operation.permit(caller).map_err(|refusal| {
+            let asked = Asked {
+                request_id: request_id.to_owned(),
+                form: Form::of(headers),
+                operation: Some(Arc::clone(operation)),
+                principal: caller.cloned(),
+            };
+            Box::new(Rejection::new(refusal, None, asked))
+        })
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
@@ -300,7 +331,8 @@ struct Undecided {
     method: Method,
     texts: Texts,
     bytes_in: u64,
-    is_grpc: bool,
+    form: Form,
+    client: Option<IpAddr>,
     arrived: Now,
 }
 
@@ -312,15 +344,27 @@ impl Undecided {
             method: call.method.clone(),
             texts: call.texts(),
             bytes_in: call.bytes_in(),
-            is_grpc: call.is_grpc(),
+            form: call.form(),
+            client: None,
             arrived: now,
         }
     }
 
-    fn request_id(&self) -> String {
-        self.texts
-            .request_id()
-            .map_or_else(|| self.id.to_string(), str::to_owned)
+    /// Refuses the request of `caller`, as far as it is known.
+    fn rejected(
+        &self,
+        caller: Option<&Caller>,
+        refusal: Refusal,
+        report: Option<LimitReport>,
+    ) -> Box<Rejection> {
+        let given = self.texts.request_id();
+        let asked = Asked {
+            request_id: given.map_or_else(|| self.id.to_string(), str::to_owned),
+            form: self.form,
+            operation: Some(Arc::clone(&self.operation)),
+            principal: caller.map(|caller| caller.principal.clone()),
+        };
+        Box::new(Rejection::new(refusal, report, asked))
     }
 }
 
@@ -332,7 +376,7 @@ struct Question {
 }
 
 enum Decided {
-    Ready(Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>),
+    Ready(Result<decide::Holds, (Refusal, Option<LimitReport>)>),
     Ask(Question),
 }
 
@@ -378,25 +422,36 @@ impl Engine {
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
-    fn turn_away(&self, kind: RefusalKind, call: Call<'_>, now: Now) -> Admit {
+    fn turn_away(&self, kind: RefusalKind, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Admit {
         let id = call
             .request_id()
             .map_or_else(|| self.ids.next(now.wall).to_string(), str::to_owned);
-        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, id))))
+        let asked = Asked {
+            request_id: id,
+            form: call.form(),
+            operation: Some(Arc::clone(operation)),
+            principal: None,
+        };
+        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, asked))))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
-    fn decide(&self, caller: &Caller, operation: &Operation, now: Now) -> Decided {
+    fn decide(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+        client: impl FnOnce() -> Option<IpAddr>,
+        now: Now,
+    ) -> Decided {
         if let Err(reason) = caller.check_dates(now.wall) {
             return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
         }
-        if let Some(scope) = operation
-            .scopes()
-            .iter()
-            .find(|scope| !caller.principal.has_scope(scope))
-        {
-            let refusal = Refusal::new(RefusalKind::MissingScope).with_scope(scope);
-            return match decide::stand(&caller.account, self.book.is_some(), now) {
+        // Whoever has a key in the wrong place is told nothing of the account, and makes no store call.
+        if let Err(refusal) = caller.check_address(client) {
+            return Decided::Ready(Err((refusal, None)));
+        }
+        if let Err(refusal) = operation.permit(Some(&caller.principal)) {
+            return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
                     lease,
@@ -405,8 +460,14 @@ impl Engine {
                 }),
             };
         }
-        match decide(&caller.account, operation, self.book.as_ref(), now) {
-            Decision::Allowed(holds, report) => Decided::Ready(Ok((holds, report))),
+        match decide(
+            &caller.account,
+            &caller.buckets,
+            operation,
+            self.book.as_ref(),
+            now,
+        ) {
+            Decision::Allowed(holds) => Decided::Ready(Ok(holds)),
             Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
             Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
         }
@@ -417,17 +478,17 @@ impl Engine {
         self: &Arc<Self>,
         request: Undecided,
         caller: Arc<Caller>,
-        decision: Result<(decide::Holds, LimitReport), (Refusal, Option<LimitReport>)>,
+        decision: Result<decide::Holds, (Refusal, Option<LimitReport>)>,
         now: Now,
     ) -> Result<Admission, Box<Rejection>> {
-        let (holds, report) = match decision {
+        let holds = match decision {
             Ok(allowed) => allowed,
             Err((refusal, report)) => return Err(self.refuse(&request, &caller, refusal, report, now)),
         };
         // The event's place is taken before the request is served, so that none is ever lost there.
         let is_reserved = self.log.reserve(0);
         if !is_reserved && (!self.sheds || self.log.is_closed()) {
-            decide::undo(&caller.account, &holds);
+            decide::undo(&caller.account, &caller.buckets, &holds);
             let why = if self.log.is_closed() {
                 "the meter has been shut down"
             } else {
@@ -435,11 +496,8 @@ impl Engine {
             };
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
-            return Err(Box::new(Rejection::new(
-                refusal,
-                Some(report),
-                request.request_id(),
-            )));
+            let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
+            return Err(request.rejected(Some(&caller), refusal, report));
         }
         Ok(Admission::new(Admitted {
             engine: Arc::clone(self),
@@ -450,7 +508,7 @@ impl Engine {
             method: request.method,
             texts: request.texts,
             bytes_in: request.bytes_in,
-            is_grpc: request.is_grpc,
+            is_grpc: request.form.is_grpc(),
             holds,
             is_reserved,
             said: Said::default(),
@@ -469,7 +527,7 @@ impl Engine {
         if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
             self.record_refusal(request, caller, &refusal, now);
         }
-        Box::new(Rejection::new(refusal, report, request.request_id()))
+        request.rejected(Some(caller), refusal, report)
     }
 
     fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
@@ -519,7 +577,7 @@ impl Engine {
     ) -> Result<Admission, Box<Rejection>> {
         match self.fill(&request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
-            Err(refusal) => Err(Box::new(Rejection::new(refusal, None, request.request_id()))),
+            Err(refusal) => Err(request.rejected(None, refusal, None)),
         }
     }
 
@@ -564,19 +622,19 @@ impl Engine {
                 caller = match self.fill(&request, &key).await {
                     Ok(caller) => caller,
                     Err(refusal) => {
-                        return Err(Box::new(Rejection::new(refusal, None, request.request_id())));
+                        return Err(request.rejected(Some(&caller), refusal, None));
                     }
                 };
             }
             let now = self.now();
-            match self.decide(&caller, &request.operation, now) {
+            match self.decide(&caller, &request.operation, || request.client, now) {
                 Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }
         }
         let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
         let now = self.now();
-        let report = decide::stand(&caller.account, self.book.is_some(), now).ok();
+        let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
         Err(self.refuse(&request, &caller, refusal, report, now))
     }
 

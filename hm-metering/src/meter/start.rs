@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::builder::{ConfigError, MeterBuilder};
 use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
-use super::fill::Filler;
+use super::fill::{Budget, Filler};
 use super::flusher::{Flusher, Pace, Request, Settling};
+use super::report::Shapes;
 use super::{Engine, Meter, Tasks};
 use crate::id::{IdSource, ReplicaId};
 use crate::quota::{Holder, LeaseBook, QuotaStore};
@@ -68,11 +69,12 @@ impl MeterBuilder {
             flushers.push(flusher);
             requests.push(request);
         }
-        let directory = Arc::new(Directory::new(Bounds {
+        let bounds = Bounds {
             callers: self.callers,
             invalid: self.callers,
             staleness: self.staleness,
-        }));
+        };
+        let directory = Arc::new(Directory::new(bounds, Shapes::new(self.headers)));
         let feed = Feed {
             verifier: Arc::clone(&self.verifier),
             directory: Arc::clone(&directory),
@@ -90,6 +92,8 @@ impl MeterBuilder {
             store_timeout: self.store_timeout,
             invalid_for: self.invalid_for,
             under_way: std::sync::Mutex::new(HashMap::new()),
+            unknown: Budget::new(self.unknown_keys),
+            turned_away: AtomicU64::new(0),
         };
         let begun_at = feed.begin().await;
         let tasks = Tasks {
@@ -112,6 +116,7 @@ impl MeterBuilder {
             fingerprints: Fingerprints::from_os().map_err(ConfigError::NoRandomness)?,
             ids,
             clock: self.clock,
+            proxies: self.proxies,
             log,
             sheds: self.journal.as_ref().is_some_and(Journal::sheds),
             requests,

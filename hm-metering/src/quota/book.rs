@@ -15,7 +15,7 @@ use super::{
     Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement,
     Window, keep, low_water, nanos, next_size, want,
 };
-use crate::error::{StoreErrorKind, StoreResult};
+use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::time::{Clock, Timestamp};
@@ -178,6 +178,7 @@ impl LeaseBook {
                 holder: self.holder,
                 operation: self.next_operation(),
                 key: lease.window.key().clone(),
+                since: lease.window.since(),
                 limit,
                 want: want(state.size, need, waited_for, state.left),
                 now: self.clock.now(),
@@ -197,7 +198,11 @@ impl LeaseBook {
             .await
         {
             Some(grant) => self.note_grant(lease, ask, &grant, asked_at, need),
-            None => Answer::Failed,
+            None => {
+                // Requests whose units are at hand don't ask a store in trouble, each for itself.
+                lease.window.set_rest(nanos(self.clock.monotonic() + ASK_AGAIN));
+                Answer::Failed
+            }
         }
     }
 
@@ -210,15 +215,16 @@ impl LeaseBook {
         need: Units,
     ) -> Answer {
         lease.window.learn(grant.balance);
+        lease.window.learn_oldest(grant.oldest);
         let now = self.clock.monotonic();
         let granted = grant.granted;
+        lease.set_token(grant.token);
         // A tenth earlier than the store was told, for clocks that run at different speeds.
         let until = nanos(asked_at + LEASE_TIME - LEASE_TIME / 10);
         let before = lease.window.remaining();
         let kept = lease.window.grant(granted, until, low_water(granted.get()));
         let is_enough = before.plus(granted).minus(kept) >= need.max(Units::ONE);
         lease.with_state(|state| {
-            state.token = Some(grant.token);
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
             state.granted_at = Some(now);
             // A wish that was cut says nothing about the next one.
@@ -239,29 +245,13 @@ impl LeaseBook {
         Answer::Granted
     }
 
-    async fn ask_balance(&self, lease: &Lease) -> Answer {
-        let keys = [lease.window.key().clone()];
-        match timeout(self.store_timeout, self.store.balances(&keys)).await {
-            Ok(Ok(balances)) => {
-                for balance in balances {
-                    lease.window.learn(balance);
-                }
-                let now = self.clock.monotonic();
-                lease.with_state(|state| state.active_at = now);
-                Answer::Granted
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a quota's balance can't be read"
-                );
-                Answer::Failed
-            }
-            Err(_) => {
-                tracing::warn!("a quota's balance can't be read: no answer in time");
-                Answer::Failed
-            }
+    async fn ask_balance(&self, lease: &Arc<Lease>) -> Answer {
+        if !self.learn_balances(std::slice::from_ref(lease)).await {
+            return Answer::Failed;
         }
+        let now = self.clock.monotonic();
+        lease.with_state(|state| state.active_at = now);
+        Answer::Granted
     }
 
     /// Repeats an operation whose outcome is not known. Answers whether the way is free for another.
@@ -379,7 +369,7 @@ impl LeaseBook {
     }
 
     /// Looks after all leases once: gives back what is idle or over, learns balances, and forgets what is not used.
-    async fn tend(self: &Arc<Self>) {
+    pub(crate) async fn tend(self: &Arc<Self>) {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let mut fresh = Vec::new();
         for counter in self.all() {
@@ -430,19 +420,35 @@ impl LeaseBook {
         !over && idle < FRESH && lease.window.is_known()
     }
 
-    async fn learn_balances(&self, leases: &[Arc<Lease>]) {
-        let keys: Vec<QuotaKey> = leases.iter().map(|lease| lease.window.key().clone()).collect();
-        match timeout(self.store_timeout, self.store.balances(&keys)).await {
-            Ok(Ok(balances)) => {
-                for (lease, balance) in leases.iter().zip(balances) {
-                    lease.window.learn(balance);
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "balances can't be read");
-            }
-            Err(_) => tracing::warn!("balances can't be read: no answer in time"),
+    /// Answers whether the store told.
+    async fn learn_balances(&self, leases: &[Arc<Lease>]) -> bool {
+        let told = timeout(self.store_timeout, self.read_balances(leases)).await;
+        let told = told.unwrap_or_else(|elapsed| {
+            Err(StoreError::new(StoreErrorKind::Timeout, "wait for a store").with_source(elapsed))
+        });
+        if let Err(error) = &told {
+            tracing::warn!(error = error as &dyn std::error::Error, "balances can't be read");
         }
+        told.is_ok()
+    }
+
+    async fn read_balances(&self, leases: &[Arc<Lease>]) -> StoreResult<()> {
+        let (alone, moving): (Vec<_>, Vec<_>) =
+            leases.iter().partition(|lease| lease.window.since().is_none());
+        if !alone.is_empty() {
+            let keys: Vec<QuotaKey> = alone.iter().map(|lease| lease.window.key().clone()).collect();
+            for (lease, balance) in alone.iter().zip(self.store.balances(&keys).await?) {
+                lease.window.learn(balance);
+            }
+        }
+        if !moving.is_empty() {
+            let windows: Vec<_> = moving.iter().filter_map(|lease| lease.quota_window()).collect();
+            for (lease, state) in moving.iter().zip(self.store.windows(&windows).await?) {
+                lease.window.learn(state.balance);
+                lease.window.learn_oldest(state.oldest);
+            }
+        }
+        Ok(())
     }
 
     /// Gives everything back, several counters at a time. Answers how many could not be emptied.

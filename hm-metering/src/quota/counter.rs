@@ -1,22 +1,31 @@
 //! An account's meter over its periods.
 
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
 use super::{Lease, QuotaKey};
 use crate::id::AccountId;
 use crate::name::MeterName;
-use crate::period::Period;
+use crate::period::PeriodRule;
+use crate::sync::Mutex;
 use crate::time::Timestamp;
 
 /// An account's meter over its periods.
 pub(crate) struct Counter {
-    current: ArcSwapOption<Lease>,
-    /// The current window and earlier ones that still have units to give back.
+    current: ArcSwapOption<Current>,
+    /// The current window and earlier ones that still have units to give back. There is one for one period start, as in
+    /// the store.
     windows: Mutex<Vec<Arc<Lease>>>,
+}
+
+/// The window in use, and what it was opened for. After a change of plan or anchor another window is in use, so that what
+/// is allowed in a month is never counted in the day that was current then.
+struct Current {
+    rule: PeriodRule,
+    anchor: Timestamp,
+    lease: Arc<Lease>,
 }
 
 impl Counter {
@@ -28,34 +37,54 @@ impl Counter {
     }
 
     /// The window that `now` lies in, if it is the one in use.
-    pub(crate) fn at(&self, now: Timestamp) -> Option<Arc<Lease>> {
-        let lease = self.current.load_full()?;
-        // Pairs with `retire`: either it sees this handle, or this sees that the lease is retired.
-        fence(Ordering::SeqCst);
-        let in_use = !lease.retired.load(Ordering::Relaxed) && lease.window.key().period.contains(now);
-        in_use.then_some(lease)
+    pub(crate) fn at(&self, now: Timestamp, rule: PeriodRule, anchor: Timestamp) -> Option<Arc<Lease>> {
+        let current = self.current.load();
+        let current = current.as_ref()?;
+        let is_meant = current.lease.window.key().period.contains(now)
+            && current.rule == rule
+            && current.anchor == anchor;
+        is_meant.then(|| Arc::clone(&current.lease))
     }
 
-    /// The window for `period`, made if need be.
-    pub(crate) fn open(&self, account: AccountId, meter: &MeterName, period: Period) -> Arc<Lease> {
+    /// The window that `now` lies in, made if need be, for an account that began at `anchor`.
+    pub(crate) fn open(
+        &self,
+        account: AccountId,
+        meter: &MeterName,
+        now: Timestamp,
+        rule: PeriodRule,
+        anchor: Timestamp,
+    ) -> Arc<Lease> {
+        let period = rule.period_at(now, anchor);
+        let window_start = rule.window_start(now, anchor);
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let found = windows
             .iter()
             .find(|lease| lease.window.key().period.start == period.start);
         let lease = found.map_or_else(
             || {
-                Arc::new(Lease::new(QuotaKey {
+                let meter = meter.clone();
+                let key = QuotaKey {
                     account,
-                    meter: meter.clone(),
+                    meter,
                     period,
-                }))
+                };
+                Arc::new(Lease::new(key))
             },
             Arc::clone,
         );
         if found.is_none() {
             windows.push(Arc::clone(&lease));
         }
-        self.current.store(Some(Arc::clone(&lease)));
+        lease
+            .window
+            .set_since((window_start < period.start).then_some(window_start));
+        let current = Current {
+            rule,
+            anchor,
+            lease: Arc::clone(&lease),
+        };
+        self.current.store(Some(Arc::new(current)));
         lease
     }
 
@@ -66,39 +95,108 @@ impl Counter {
             .clone()
     }
 
-    /// Forgets windows that `is_done` with, that have nothing to give back, whose charges are recorded, and that no request
-    /// holds.
+    /// Forgets windows that `is_done` with, that have nothing to give back and nothing to record, and that nobody holds.
     pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|lease| {
-            let empty = lease.window.is_settled() && lease.with_state(|state| state.pending.is_none());
-            !(empty && is_done(lease) && self.retire(lease))
+        windows.retain_mut(|lease| {
+            if !(lease.is_empty() && is_done(lease)) {
+                return true;
+            }
+            let is_current = self
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(&current.lease, lease));
+            if is_current {
+                // The list's handle and the one in use. Whoever has another is not done with it.
+                if Arc::strong_count(lease) > 2 {
+                    return true;
+                }
+                // From here on nobody can get hold of it but through the list, which is locked. A request that is about to
+                // still keeps `Current` and its handle alive: the swap sees to that, as it must, or it might free what
+                // is in use.
+                self.current.store(None);
+            }
+            // Nobody else has it now, or will. What the last holder did, such as putting units back, is seen from here.
+            let is_forgotten = Arc::get_mut(lease).is_some_and(|lease| lease.is_empty());
+            !is_forgotten
         });
-    }
-
-    /// Takes a window out of use, unless somebody holds it.
-    fn retire(&self, lease: &Arc<Lease>) -> bool {
-        let current = self
-            .current
-            .load_full()
-            .filter(|current| Arc::ptr_eq(current, lease));
-        lease.retired.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        // The list's own handle, and where it is current two more: the counter's and the one just loaded.
-        let own = if current.is_some() { 3 } else { 1 };
-        if Arc::strong_count(lease) > own {
-            lease.retired.store(false, Ordering::Relaxed);
-            return false;
-        }
-        if current.is_some() {
-            self.current.store(None);
-        }
-        true
     }
 }
 
 impl fmt::Debug for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counter").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Units;
+
+    const NOW: Timestamp = Timestamp::from_micros(0);
+
+    fn at(counter: &Counter) -> Option<Arc<Lease>> {
+        counter.at(NOW, PeriodRule::Day, NOW)
+    }
+
+    fn open(counter: &Counter) -> Arc<Lease> {
+        let account = AccountId::from_uuid(uuid::Uuid::nil());
+        counter.open(account, &MeterName::REQUESTS, NOW, PeriodRule::Day, NOW)
+    }
+
+    #[test]
+    fn what_is_held_has_units_or_is_not_done_is_not_forgotten() {
+        let counter = Counter::new();
+        let held = open(&counter);
+        counter.sweep(|_| true);
+        assert!(Arc::ptr_eq(&held, &open(&counter)), "a request holds it");
+        held.window.grant(Units::ONE, 1, 0);
+        drop(held);
+        counter.sweep(|_| true);
+        assert_eq!(counter.leases().len(), 1, "it has a unit to give back");
+        open(&counter).window.drain(Units::ZERO);
+        counter.sweep(|_| false);
+        assert_eq!(counter.leases().len(), 1, "it is not done");
+        counter.sweep(|_| true);
+        assert!(counter.leases().is_empty() && at(&counter).is_none());
+    }
+
+    #[test]
+    fn no_unit_is_lost_in_a_window_that_is_forgotten_meanwhile() {
+        let counter = Counter::new();
+        let put_back = std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| {
+                let mut found = 0;
+                for _ in 0..20_000 {
+                    counter.sweep(|_| true);
+                    for lease in counter.leases() {
+                        found += lease.window.drain(Units::ZERO).get();
+                    }
+                }
+                found
+            });
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..20_000 {
+                            let lease = at(&counter).unwrap_or_else(|| open(&counter));
+                            lease.window.note_taken(Units::ONE);
+                            lease.window.put_back(Units::ONE);
+                        }
+                        20_000
+                    })
+                })
+                .collect();
+            let put_back: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            put_back - sweeping.join().unwrap()
+        });
+        let left: u64 = counter
+            .leases()
+            .iter()
+            .map(|lease| lease.window.remaining().get())
+            .sum();
+        assert_eq!(left, put_back);
     }
 }

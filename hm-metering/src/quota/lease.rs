@@ -1,14 +1,18 @@
 //! One counter's lease: its window, the operation that is under way, and what the last ones answered.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{FencingToken, LeaseAsk, QuotaKey, Release, Window};
+use super::{FencingToken, LeaseAsk, QuotaKey, QuotaWindow, Release, Window};
+use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::units::Units;
+
+/// No store gives out so many tokens.
+const NO_TOKEN: u64 = u64::MAX;
 
 /// Why units could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +33,13 @@ pub(crate) struct Lease {
     pub(super) answers: watch::Sender<Answer>,
     /// Units that requests wait for.
     pub(super) waiting: AtomicU64,
-    /// Set when the counter forgets it: nobody looks after it any more.
-    pub(super) retired: AtomicBool,
+    /// The token to settle with, as a number; [`NO_TOKEN`] as long as nothing was leased.
+    token: AtomicU64,
     state: Mutex<LeaseState>,
 }
 
 #[derive(Default)]
 pub(super) struct LeaseState {
-    pub(super) token: Option<FencingToken>,
     /// An operation whose outcome is unknown. It is repeated before any other.
     pub(super) pending: Option<Operation>,
     /// How many units were asked for last, before what was left bounded it.
@@ -67,7 +70,7 @@ impl Lease {
             busy: AtomicBool::new(false),
             answers: watch::Sender::new(Answer::Granted),
             waiting: AtomicU64::new(0),
-            retired: AtomicBool::new(false),
+            token: AtomicU64::new(NO_TOKEN),
             state: Mutex::default(),
         }
     }
@@ -76,9 +79,30 @@ impl Lease {
         &self.window
     }
 
+    /// The window that moves with time, where the limit holds for one.
+    pub(super) fn quota_window(&self) -> Option<QuotaWindow> {
+        let key = self.window.key();
+        self.window.since().map(|since| QuotaWindow {
+            account: key.account,
+            meter: key.meter.clone(),
+            since,
+        })
+    }
+
     /// The token to settle with; none as long as nothing was leased.
     pub(crate) fn token(&self) -> Option<FencingToken> {
-        self.with_state(|state| state.token)
+        let token = self.token.load(Ordering::Acquire);
+        (token != NO_TOKEN).then_some(FencingToken(token))
+    }
+
+    /// Must come before units under this token can be taken, so that who takes some can settle them.
+    pub(super) fn set_token(&self, token: FencingToken) {
+        self.token.store(token.0, Ordering::Release);
+    }
+
+    /// Whether nothing is left that would have to be given back, recorded or repeated.
+    pub(super) fn is_empty(&self) -> bool {
+        self.window.is_settled() && self.with_state(|state| state.pending.is_none())
     }
 
     pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {

@@ -8,6 +8,8 @@
 mod book;
 mod counter;
 mod lease;
+#[cfg(test)]
+mod races;
 mod sizing;
 mod window;
 
@@ -58,13 +60,18 @@ pub struct LeaseAsk {
     pub operation: u64,
     /// From which counter.
     pub key: QuotaKey,
-    /// What the holder's plan allows in the period.
+    /// Where the limit holds for a window that moves with time, the window's start: units used or leased in any of the
+    /// account's counters of this meter whose period starts then or later count against it together. None for a
+    /// counter that stands alone.
+    pub since: Option<Timestamp>,
+    /// What the holder's plan allows in the period, or in the window.
     pub limit: Units,
     /// How many units at most.
     pub want: Units,
     /// The time.
     pub now: Timestamp,
-    /// Until when the holder will spend them. It extends what the holder has already.
+    /// Until when the holder will spend them. It extends what the holder has already. A lease does not end by itself then:
+    /// a holder that died may have spent it. Only [`QuotaStore::close_earlier`] gives the rest back.
     pub until: Timestamp,
 }
 
@@ -80,8 +87,10 @@ pub struct LeaseGrant {
     pub granted: Units,
     /// The lease's token.
     pub token: FencingToken,
-    /// The counter after the debit.
+    /// The counter after the debit; with [`LeaseAsk::since`] the window's sum.
     pub balance: Balance,
+    /// With [`LeaseAsk::since`], the start of the window's oldest counter with anything used or leased after the debit.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Unspent units to be given back.
@@ -110,6 +119,26 @@ pub struct Balance {
     pub leased: Units,
 }
 
+/// A window that moves with time: an account's counters of one meter from some moment on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuotaWindow {
+    /// Who is limited.
+    pub account: AccountId,
+    /// What is counted.
+    pub meter: MeterName,
+    /// Counters whose period starts at this moment or later belong to the window.
+    pub since: Timestamp,
+}
+
+/// The state of a [`QuotaWindow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WindowState {
+    /// The sum over its counters.
+    pub balance: Balance,
+    /// The start of its oldest counter with anything used or leased; none when there is nothing.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Units that were charged, to be counted as used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -136,13 +165,15 @@ pub struct StoreIdentity(pub uuid::Uuid);
 /// Rules, each tested by the conformance suite:
 ///
 /// * `used + leased ≤ limit` holds after every lease, whatever runs at the same time.
+/// * For a window that moves with time it holds for the sum over its counters, also when leases in different counters of
+///   the window run at the same time, as they do when clocks disagree about the present sub-period.
 /// * Every operation can be repeated after an unknown outcome, with the same effect as once.
 /// * Counters come into being by themselves, with nothing used.
 /// * Counters of different accounts, meters and period starts don't touch each other.
 /// * Time is an argument; dropping a future leaves the store before or after the whole operation.
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {
-    /// Debits as many units as are left, at most `ask.want`, in one atomic step. Less than wanted, down to nothing, is
+    /// Debits as many units as are left of the limit, at most `ask.want`, in one atomic step. Less than wanted, down to nothing, is
     /// a grant too, not an error. Repeating the holder's last operation grants what it granted the first time, under the
     /// same token, and debits nothing; the balance is the counter's state now.
     ///
@@ -178,6 +209,13 @@ pub trait QuotaStore: Send + Sync + 'static {
     /// # Errors
     /// When the store can't tell.
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>>;
+
+    /// The states of windows that move with time, in the order asked; see [`LeaseAsk::since`]. Like
+    /// [`QuotaStore::balances`], it may be a moment old.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>>;
 
     /// Closes every lease that other runs of `holder.replica` left behind, gives what they did not settle back, and
     /// answers how many units that were. Call it only when those runs are over and everything they spent has been

@@ -21,13 +21,15 @@ pub(crate) fn next_size(last: Option<(u64, Duration)>) -> u64 {
     }
 }
 
-/// How much to ask for: the size, at least what is waited for, but near the limit only a part of what is left, so that
-/// several processes share the end and none strands much; never less than `need`, what a single request takes. `left`
-/// is what the store last said is neither used nor leased; none when it has not been asked.
+/// How much to ask for: the size, but near the limit only a part of what is left, so that several processes share the end
+/// and none strands much; never less than what is waited for, which is spent at once, nor than `need`, what a single
+/// request takes. `left` is what the store last said is neither used nor leased; none when it has not been asked.
 pub(crate) fn want(size: u64, need: Units, waited_for: Units, left: Option<Units>) -> Units {
-    let wanted = size.max(waited_for.get());
     let bound = left.map_or(u64::MAX, |left| left.get() / 4);
-    Units::new(wanted.min(bound)).max(need).max(Units::ONE)
+    Units::new(size.min(bound))
+        .max(waited_for)
+        .max(need)
+        .max(Units::ONE)
 }
 
 /// How many units to keep of a lease when others could use the rest, if `recent` were lately taken between two looks.
@@ -86,6 +88,8 @@ mod tests {
 
     #[test]
     fn those_who_wait_are_counted_in() {
-        assert_eq!(want(8, Units::ONE, Units::new(64), None), Units::new(64));
+        for left in [None, Some(Units::new(64))] {
+            assert_eq!(want(8, Units::ONE, Units::new(64), left), Units::new(64));
+        }
     }
 }

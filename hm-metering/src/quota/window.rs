@@ -3,19 +3,29 @@
 //! Everything on the way of a request is an atomic operation on this structure. `remaining` is the only number that
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::{Balance, QuotaKey};
+use crate::period::Period;
+use crate::sync::{AtomicBool, AtomicU64};
+use crate::time::Timestamp;
 use crate::units::Units;
 
 /// For how long, in nanoseconds, a "nothing left" that is out of date is still the likely answer.
 const STALE_FOR: u64 = 10_000_000_000;
+/// Stands for no moment; all moments are later.
+const UNKNOWN: i64 = i64::MIN;
 
 /// A counter's local state. Times are nanoseconds of the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Window {
     key: QuotaKey,
+    /// Where the limit holds for a window that moves with time: since when units count, in microseconds; [`UNKNOWN`] for a
+    /// period that stands alone.
+    since: AtomicI64,
+    /// When the oldest units that count were taken, in microseconds; [`UNKNOWN`] unless the store said so.
+    oldest: AtomicI64,
     /// Leased and not taken.
     remaining: AtomicU64,
     /// Taken by this process's requests in this period, less what was given back.
@@ -40,6 +50,8 @@ pub(crate) struct Window {
     exhausted_until: AtomicU64,
     exhausted_limit: AtomicU64,
     exhausted_need: AtomicU64,
+    /// Until when nothing is leased in the background, as the store failed.
+    rests_until: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -60,6 +72,8 @@ impl Window {
         let zero = || AtomicU64::new(0);
         Self {
             key,
+            since: AtomicI64::new(UNKNOWN),
+            oldest: AtomicI64::new(UNKNOWN),
             remaining: zero(),
             taken: zero(),
             charged: zero(),
@@ -73,12 +87,52 @@ impl Window {
             exhausted_until: zero(),
             exhausted_limit: zero(),
             exhausted_need: zero(),
+            rests_until: zero(),
             known: AtomicBool::new(false),
         }
     }
 
     pub(crate) const fn key(&self) -> &QuotaKey {
         &self.key
+    }
+
+    /// Where the limit holds for a window that moves with time: since when units count.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        let since = self.since.load(Ordering::Acquire);
+        (since != UNKNOWN).then(|| Timestamp::from_micros(since))
+    }
+
+    /// Says so. It changes with the plan only.
+    pub(crate) fn set_since(&self, since: Option<Timestamp>) {
+        let since = since.map_or(UNKNOWN, Timestamp::as_micros);
+        self.since.store(since, Ordering::Release);
+    }
+
+    /// The stretch of time that the limit holds for: its end is when units come back, be it with the next period or, in a
+    /// window that moves, when its oldest units leave it.
+    pub(crate) fn span(&self) -> Period {
+        let Period { start, end } = self.key.period;
+        let Some(since) = self.since() else {
+            return self.key.period;
+        };
+        let oldest = Timestamp::from_micros(self.oldest.load(Ordering::Acquire).min(start.as_micros()));
+        // Each sub-period moves the window on by as much as it is later itself, so this is when `since` is past `oldest`.
+        let end = end.plus(oldest.since(since));
+        Period {
+            start: end.minus(start.since(since)),
+            end,
+        }
+    }
+
+    /// Learns when the oldest units that count were taken.
+    pub(crate) fn learn_oldest(&self, oldest: Option<Timestamp>) {
+        let oldest = oldest.map_or(UNKNOWN, Timestamp::as_micros);
+        self.oldest.store(oldest, Ordering::Release);
+    }
+
+    /// Whether `units` could be taken out of the lease. Takes nothing.
+    pub(crate) fn has(&self, units: Units, now: u64) -> bool {
+        now < self.until.load(Ordering::Acquire) && self.remaining.load(Ordering::Acquire) >= units.get()
     }
 
     /// Takes `units` out of the lease.
@@ -208,6 +262,13 @@ impl Window {
         self.others
             .fetch_max(balance.used.get().saturating_sub(ours), Ordering::AcqRel);
         self.known.store(true, Ordering::Release);
+        // What others gave back can be had.
+        let left = Units::new(self.exhausted_limit.load(Ordering::Acquire))
+            .minus(balance.used)
+            .minus(balance.leased);
+        if !left.is_zero() {
+            self.clear_exhausted();
+        }
     }
 
     /// Whether [`Window::used`] is fresh: a balance was learnt, and is kept fresh since.
@@ -271,11 +332,17 @@ impl Window {
         }
     }
 
-    /// Whether asking the store for more of `limit` is worth while: it had something when it was last asked, or that was
-    /// long enough ago.
+    /// Notes that the store failed, and that nothing need be leased in the background before `until`.
+    pub(crate) fn set_rest(&self, until: u64) {
+        self.rests_until.store(until, Ordering::Release);
+    }
+
+    /// Whether asking the store for more of `limit` in the background is worth while: it had something when it was last
+    /// asked, or that was long enough ago, and it answered.
     pub(crate) fn may_have_more(&self, limit: Units, now: u64) -> bool {
-        now >= self.exhausted_until.load(Ordering::Acquire)
-            || limit.get() > self.exhausted_limit.load(Ordering::Acquire)
+        let may_have = now >= self.exhausted_until.load(Ordering::Acquire)
+            || limit.get() > self.exhausted_limit.load(Ordering::Acquire);
+        may_have && now >= self.rests_until.load(Ordering::Acquire)
     }
 }
 
@@ -302,18 +369,45 @@ mod tests {
     use super::*;
     use crate::id::AccountId;
     use crate::name::MeterName;
-    use crate::period::Period;
-    use crate::time::Timestamp;
 
-    fn window() -> Window {
-        Window::new(QuotaKey {
+    fn at(start: i64, end: i64, since: Option<i64>) -> Window {
+        let key = QuotaKey {
             account: AccountId::from_uuid(uuid::Uuid::nil()),
             meter: MeterName::REQUESTS,
             period: Period {
-                start: Timestamp::from_micros(0),
-                end: Timestamp::from_micros(1),
+                start: Timestamp::from_micros(start),
+                end: Timestamp::from_micros(end),
             },
-        })
+        };
+        let window = Window::new(key);
+        window.set_since(since.map(Timestamp::from_micros));
+        window
+    }
+
+    fn window() -> Window {
+        at(0, 1, None)
+    }
+
+    #[test]
+    fn units_come_back_when_the_oldest_leave_the_window() {
+        let span = |window: &Window| {
+            let Period { start, end } = window.span();
+            (start.as_micros(), end.as_micros())
+        };
+        assert_eq!(span(&at(40, 50, None)), (40, 50));
+        // Sub-periods of ten, a window of thirty.
+        let window = at(40, 50, Some(10));
+        assert_eq!(
+            span(&window),
+            (20, 50),
+            "at the next sub-period, as nothing is known"
+        );
+        for (oldest, end) in [(10, 50), (20, 60), (40, 80), (90, 80)] {
+            window.learn_oldest(Some(Timestamp::from_micros(oldest)));
+            assert_eq!(span(&window), (end - 30, end));
+        }
+        window.learn_oldest(None);
+        assert_eq!(span(&window), (20, 50));
     }
 
     #[test]

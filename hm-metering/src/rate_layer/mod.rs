@@ -17,7 +17,7 @@ use tower_layer::Layer;
 pub use service::{RateLimitFuture, RateLimited};
 
 use crate::client_address::{PeerAddress, TrustedProxies, network_of};
-use crate::meter::{Rejection, RequestId};
+use crate::meter::{Asked, Form, Rejection, RequestId};
 use crate::rate::gcra::{Check, Rate};
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
 use crate::time::{Clock, SystemClock};
@@ -115,24 +115,19 @@ impl RateLimitLayer {
         if let Some(wait) = wait {
             refusal = refusal.with_retry_after(wait);
         }
-        Err(Box::new(Rejection::new(
-            refusal,
-            None,
-            request_id.unwrap_or_default().to_owned(),
-        )))
+        let asked = Asked {
+            request_id: request_id.unwrap_or_default().to_owned(),
+            form: Form::of(headers),
+            ..Asked::default()
+        };
+        Err(Box::new(Rejection::new(refusal, None, asked)))
     }
 }
 
 /// Where the request came from, and its id, as far as something before has said so.
 fn who(extensions: &Extensions) -> (Option<IpAddr>, Option<&str>) {
-    let peer = extensions.get::<PeerAddress>().map(|peer| peer.0);
-    #[cfg(feature = "axum")]
-    let peer = peer.or_else(|| {
-        let info = extensions.get::<::axum::extract::ConnectInfo<std::net::SocketAddr>>();
-        info.map(|info| info.0.ip())
-    });
     (
-        peer,
+        PeerAddress::of(extensions),
         extensions.get::<RequestId>().map(|RequestId(id)| id.as_str()),
     )
 }

@@ -31,6 +31,8 @@ store_calls! {
     Revoke,
     /// [`KeyStore::rotate`](crate::KeyStore::rotate)
     Rotate,
+    /// [`KeyStore::rehash`](crate::KeyStore::rehash)
+    Rehash,
     /// [`KeyStore::mark_used`](crate::KeyStore::mark_used)
     MarkUsed,
     /// [`KeyStore::changes_since`](crate::KeyStore::changes_since)
@@ -43,6 +45,8 @@ store_calls! {
     Settle,
     /// [`QuotaStore::balances`](crate::QuotaStore::balances)
     Balances,
+    /// [`QuotaStore::windows`](crate::QuotaStore::windows)
+    Windows,
     /// [`QuotaStore::close_earlier`](crate::QuotaStore::close_earlier)
     CloseEarlier,
     /// [`UsageSink::record`](crate::UsageSink::record)

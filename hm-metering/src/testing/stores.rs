@@ -8,11 +8,11 @@ use super::calls::StoreCall;
 use super::flaky::FlakyStore;
 use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, KeyHash};
 use crate::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyStore, KeyUse, NewKey, StoredKey};
 use crate::page::{Page, PageRequest};
-use crate::quota::StoreIdentity;
 use crate::quota::{Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement};
+use crate::quota::{QuotaWindow, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -70,6 +70,11 @@ impl<S: KeyStore> KeyStore for FlakyStore<S> {
         .await
     }
 
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        self.call(StoreCall::Rehash, self.inner().rehash(key, from, to))
+            .await
+    }
+
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
         self.call(StoreCall::MarkUsed, self.inner().mark_used(uses)).await
     }
@@ -106,6 +111,10 @@ impl<S: QuotaStore> QuotaStore for FlakyStore<S> {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         self.call(StoreCall::Balances, self.inner().balances(keys)).await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        self.call(StoreCall::Windows, self.inner().windows(windows)).await
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {

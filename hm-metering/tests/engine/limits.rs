@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hm_metering::usage::Outcome;
-use hm_metering::{MeterName, Units, UsageStore};
+use hm_metering::{HeaderDraft, HeaderStyle, MeterName, ResetFormat, Units, UsageStore};
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -67,6 +67,10 @@ async fn a_request_that_takes_more_than_the_whole_quota_is_told_not_to_wait() {
         .unwrap();
     assert_eq!(response.status(), 429);
     assert!(!response.headers().contains_key("retry-after"));
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "5");
+    let problem = body(response).await;
+    assert_eq!(problem["code"], "cost_exceeds_limit");
+    assert_eq!(problem["violated-policies"], serde_json::json!(["month"]));
     let service = stage.meter.layer("facts").cost(3).layer(handler(facts));
     assert_eq!(
         service.clone().oneshot(stage.request()).await.unwrap().status(),
@@ -78,6 +82,75 @@ async fn a_request_that_takes_more_than_the_whole_quota_is_told_not_to_wait() {
     assert_eq!(response.headers()["x-ratelimit-remaining"], "2");
     let small = stage.meter.layer("facts").cost(2).layer(handler(facts));
     assert_eq!(small.oneshot(stage.request()).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn every_rate_that_refuses_is_named() {
+    let stage = Stage::new(
+        r#"
+        [free]
+        rates = [
+            { name = "minute", limit = 2, per_seconds = 60 },
+            { name = "hour", limit = 2, per_seconds = 3600 },
+            { name = "day", limit = 900, per_seconds = 86400 },
+        ]
+        quotas = [{ meter = "requests", limit = 500, period = "anchored_month" }]
+        "#,
+    )
+    .await;
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    for _ in 0..2 {
+        assert_eq!(
+            service.clone().oneshot(stage.request()).await.unwrap().status(),
+            200
+        );
+    }
+    let refused = service.oneshot(stage.request()).await.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "1800");
+    assert_eq!(refused.headers()["ratelimit"], "\"hour\";r=0;t=1800");
+    let problem = body(refused).await;
+    assert_eq!(
+        problem["violated-policies"],
+        serde_json::json!(["hour", "minute"])
+    );
+}
+
+#[tokio::test]
+async fn a_meter_writes_the_headers_it_is_told_to() {
+    let style = HeaderStyle::NONE
+        .with_classic(ResetFormat::DeltaSeconds)
+        .with_draft(HeaderDraft::V7);
+    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.headers(style)).await;
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    let response = service.oneshot(stage.request()).await.unwrap();
+    let headers = response.headers();
+    let reset = headers["x-ratelimit-reset"]
+        .to_str()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap();
+    assert_eq!(headers["ratelimit-policy"], "5;w=2592000, 1000;w=1");
+    assert_eq!(
+        headers["ratelimit"],
+        format!("limit=5, remaining=4, reset={reset}")
+    );
+}
+
+#[tokio::test]
+async fn a_new_period_is_shown_as_such() {
+    let stage = Stage::new(FIVE).await;
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    for (reset, seconds) in [("2026-12-25", 2_592_000), ("2027-01-25", 2_678_400)] {
+        let response = service.clone().oneshot(stage.request()).await.unwrap();
+        let headers = response.headers();
+        assert_eq!(headers["x-ratelimit-reset"], reset);
+        assert_eq!(headers["x-ratelimit-used"], "1");
+        assert_eq!(
+            headers["ratelimit-policy"],
+            format!("\"month\";q=5;w={seconds}, \"second\";q=1000;w=1")
+        );
+        stage.clock.advance(Duration::from_secs(30 * 86_400));
+    }
 }
 
 #[tokio::test]

@@ -7,12 +7,18 @@
     reason = "tests"
 )]
 
+mod answers;
 mod endings;
+mod flood;
 mod frameworks;
+mod hashes;
 mod journal;
+mod keys;
 mod layers;
 mod leases;
 mod limits;
+mod modes;
+mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;

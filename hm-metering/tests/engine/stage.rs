@@ -65,7 +65,8 @@ impl Stage {
         Self::build(plans, |key, _| key.scopes = scopes, change).await
     }
 
-    async fn build(
+    /// Another key and another meter.
+    pub async fn build(
         plans: &str,
         key: impl FnOnce(&mut NewKey, Timestamp) + Send,
         change: impl FnOnce(MeterBuilder) -> MeterBuilder,

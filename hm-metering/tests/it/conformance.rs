@@ -24,6 +24,11 @@ impl Accounts for MemoryAccounts {
         assert!(self.0.set_plan(account, plan.clone()));
     }
 
+    async fn schedule_plan(&self, account: AccountId, plan: &PlanId, at: Timestamp) {
+        let now = Timestamp::MIN;
+        assert!(self.0.schedule_plan(account, plan.clone(), at, now));
+    }
+
     async fn close(&self, account: AccountId) {
         assert!(self.0.close_account(account));
     }

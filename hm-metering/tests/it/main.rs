@@ -6,7 +6,11 @@
     reason = "tests"
 )]
 
+mod arbitrary;
 mod conformance;
 mod kit;
 mod memory;
+mod periods;
+mod protocol;
+mod rate_model;
 mod suite_bites;

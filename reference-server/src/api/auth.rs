@@ -236,7 +236,7 @@ fn signed_in(app: &App, member: Member, session: &OpenSession, at: Timestamp) ->
     let access_token = app.tokens().issue(identity, at).map_err(AppError::internal)?;
     Ok(SignedIn {
         user: member.user.into(),
-        account: member.account.into(),
+        account: AccountView::new(member.account, at),
         access_token,
         refresh_token: Secret::new(session.refresh_token.expose()),
         expires_in: app.tokens().ttl().as_secs(),

@@ -35,7 +35,7 @@ impl From<DomainError> for AppError {
             DomainError::Password(PasswordError::Busy) => Self::overloaded(),
             DomainError::Password(error) => Self::internal(error),
             DomainError::Token(error) => Self::internal(error),
-            random @ DomainError::Random(_) => Self::internal(random),
+            random @ (DomainError::Random(_) | DomainError::Hash(_)) => Self::internal(random),
         }
     }
 }

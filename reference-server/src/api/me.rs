@@ -25,8 +25,8 @@ pub struct MePatch {
 
 /// The person who asks, and the account they act for.
 #[endpoint(tags("me"), operation_id = "getMe")]
-pub async fn show(caller: Caller) -> Result<Json<MeView>, AppError> {
-    Ok(Json(caller.member.into()))
+pub async fn show(app: App, caller: Caller) -> Result<Json<MeView>, AppError> {
+    Ok(Json(MeView::new(caller.member, app.clock().now())))
 }
 
 /// Changes the profile of the person who asks.
@@ -42,14 +42,15 @@ pub async fn update(
         .check("name", body.0.name.as_deref().map(names::name).transpose())
         .flatten();
     mistakes.finish()?;
+    let now = app.clock().now();
     let Some(name) = name else {
-        return Ok(Json(caller.member.into()));
+        return Ok(Json(MeView::new(caller.member, now)));
     };
     let origin = Origin {
         request_id: client.request_id,
-        at: app.clock().now(),
+        at: now,
     };
     let database = app.database().clone();
     let member = in_task(async move { caller.member.rename(database.writer(), name, &origin).await }).await?;
-    Ok(Json(member.into()))
+    Ok(Json(MeView::new(member, now)))
 }

@@ -74,22 +74,26 @@ impl From<user::Model> for UserView {
     }
 }
 
-impl From<account::Model> for AccountView {
-    fn from(account: account::Model) -> Self {
+impl AccountView {
+    /// The account at `now`.
+    #[must_use]
+    pub fn new(account: account::Model, now: Timestamp) -> Self {
         Self {
             id: account.id,
+            tier: account.tier_at(now).to_owned(),
             name: account.name,
-            tier: account.tier,
             created_at: Timestamp::from_micros(account.created_at),
         }
     }
 }
 
-impl From<Member> for MeView {
-    fn from(member: Member) -> Self {
+impl MeView {
+    /// The person and the account at `now`.
+    #[must_use]
+    pub fn new(member: Member, now: Timestamp) -> Self {
         Self {
             user: member.user.into(),
-            account: member.account.into(),
+            account: AccountView::new(member.account, now),
         }
     }
 }

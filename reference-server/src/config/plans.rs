@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hm_metering::period::PeriodRule;
-use hm_metering::plan::{Quota, RateLimit};
+use hm_metering::plan::{Quota, QuotaMode, RateLimit};
 use hm_metering::{MeterName, Plan, PlanId, Plans, PlansError, Units};
 
 use super::reader::Reader;
@@ -39,10 +39,12 @@ impl PlanConfig {
             meter: MeterName::REQUESTS,
             limit: self.requests_per_month.map(Units::new),
             period: PeriodRule::AnchoredMonth,
+            mode: QuotaMode::Strict,
         };
         Plan {
             id,
             rates: second.into_iter().collect(),
+            concurrency: Vec::new(),
             quotas: vec![month],
         }
     }

@@ -149,6 +149,8 @@ pub async fn open(tx: &impl ConnectionTrait, new: NewAccount, now: Timestamp) ->
         created_at: Set(at),
         updated_at: Set(at),
         closed_at: Set(None),
+        next_tier: Set(None),
+        next_tier_at: Set(None),
     };
     let account = account.insert(tx).await?;
     let membership = membership::ActiveModel {

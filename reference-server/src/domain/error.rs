@@ -1,6 +1,7 @@
 //! Why a rule says no, or could not be applied.
 
 use hm_metering::StoreError;
+use hm_metering::key::HashError;
 use sea_orm::DbErr;
 
 use crate::auth::password::PasswordError;
@@ -47,6 +48,9 @@ pub enum DomainError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
+    /// A key can't be made.
+    #[error("a key can't be made")]
+    Hash(#[from] HashError),
 }
 
 impl From<getrandom::Error> for DomainError {

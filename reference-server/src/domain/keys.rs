@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hm_metering::key::PepperError;
-use hm_metering::keys::{KeyIssuer, KeyPatch, KeyRecord, NewKey};
+use hm_metering::keys::{IpAllow, KeyIssuer, KeyLimits, KeyPatch, KeyRecord, NewKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{
     AccountId, IssuedKey, KeyEnv, KeyId, KeyStore, Meter, Pepper, StoreErrorKind, Timestamp, UserId,
@@ -53,6 +53,10 @@ pub struct KeyWish {
     pub env: KeyEnv,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from.
+    pub ip_allow: IpAllow,
+    /// The limits of its own.
+    pub limits: KeyLimits,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
     /// Free facts of its owner.
@@ -185,6 +189,8 @@ impl Keys {
             name: old.name,
             env: old.env,
             scopes: old.scopes,
+            ip_allow: old.ip_allow,
+            limits: old.limits,
             expires_at: old.expires_at.filter(|end| *end > origin.at),
             metadata: old.metadata,
         };
@@ -213,6 +219,8 @@ impl Keys {
             .issuer
             .issue(account_of(member), user, &wish.name, wish.env, now)?;
         new.scopes = wish.scopes;
+        new.ip_allow = wish.ip_allow;
+        new.limits = wish.limits;
         new.expires_at = wish.expires_at;
         new.metadata = wish.metadata;
         Ok((issued, new))
@@ -265,6 +273,8 @@ fn summary(key: &NewKey) -> Value {
         "last4": key.last4,
         "env": key.env,
         "scopes": key.scopes,
+        "ipAllow": key.ip_allow,
+        "limits": key.limits,
         "expiresAt": key.expires_at,
     })
 }
@@ -288,6 +298,16 @@ fn difference(before: &KeyRecord, patch: &KeyPatch) -> (Value, Value) {
         "scopes",
         json!(before.scopes),
         patch.scopes.as_ref().map(|scopes| json!(scopes)),
+    );
+    note(
+        "ipAllow",
+        json!(before.ip_allow),
+        patch.ip_allow.as_ref().map(|networks| json!(networks)),
+    );
+    note(
+        "limits",
+        json!(before.limits),
+        patch.limits.as_ref().map(|limits| json!(limits)),
     );
     note(
         "isActive",

@@ -61,7 +61,7 @@ impl Usage {
             return Err(StoreError::new(StoreErrorKind::Unavailable, "write finished requests").into());
         }
         let unknown_plan = || StoreError::new(StoreErrorKind::Corrupt, "find the account's plan");
-        let plan = PlanId::parse(&account.tier)
+        let plan = PlanId::parse(account.tier_at(now))
             .ok()
             .and_then(|id| self.plans.get(&id))
             .ok_or_else(unknown_plan)?;

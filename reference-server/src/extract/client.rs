@@ -24,13 +24,18 @@ pub struct Client {
 impl Client {
     fn of(req: &Request, proxies: &TrustedProxies) -> Self {
         // A request without a network address comes from a local socket.
-        let peer = req.remote_addr().ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let address = proxies.client_of(peer, req.headers());
+        let address = client_address(req, proxies).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Self {
             network: network_of(address),
             request_id: request_id(req).to_owned(),
         }
     }
+}
+
+/// The client's address, as far as it can be believed.
+pub(super) fn client_address(req: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
+    let peer = req.remote_addr().ip()?;
+    Some(proxies.client_of(peer, req.headers()))
 }
 
 impl<'ex> Extractible<'ex> for Client {

@@ -1,6 +1,7 @@
 //! Whoever may read an account's usage: a person with an access token, or a machine with an API key.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use hm_metering::keys::Verdict;
 use hm_metering::{KeyVerifier, PresentedKey, Refusal, RefusalKind};
@@ -11,6 +12,7 @@ use salvo::oapi::{Components, EndpointArgRegister, Operation, SecurityRequiremen
 use salvo::{Depot, Request, Writer};
 use uuid::Uuid;
 
+use super::client::client_address;
 use super::{Caller, bearer_token};
 use crate::app::App;
 use crate::database::in_task;
@@ -33,8 +35,8 @@ enum Credential<'a> {
 }
 
 impl UsageReader {
-    async fn of(app: &App, headers: &HeaderMap) -> Result<Self, AppError> {
-        match credential(app, headers)? {
+    async fn of(app: &App, req: &Request) -> Result<Self, AppError> {
+        match credential(app, req.headers())? {
             Credential::Token(token) => {
                 let caller = Caller::of_token(app, token).await?;
                 caller.require(Action::ReadUsage)?;
@@ -43,11 +45,14 @@ impl UsageReader {
                     account: caller.member.account,
                 })
             }
-            Credential::Key(key) => Self::of_key(app, PresentedKey::new(key)).await,
+            Credential::Key(key) => {
+                let client = client_address(req, &app.config().http.trusted_proxies);
+                Self::of_key(app, PresentedKey::new(key), client).await
+            }
         }
     }
 
-    async fn of_key(app: &App, key: PresentedKey) -> Result<Self, AppError> {
+    async fn of_key(app: &App, key: PresentedKey, client: Option<IpAddr>) -> Result<Self, AppError> {
         let now = app.clock().now();
         let app = app.clone();
         in_task(async move {
@@ -55,6 +60,10 @@ impl UsageReader {
                 return Err(invalid_key());
             };
             let principal = verified.principal;
+            if !principal.ip_allow().allows(client) {
+                let refusal = Refusal::new(RefusalKind::AddressNotAllowed);
+                return Err(AppError::forbidden(refusal.code(), refusal.to_string()));
+            }
             let account = open_account(app.database().reader(), principal.account().as_uuid())
                 .await
                 .map_err(crate::domain::DomainError::from)?
@@ -106,7 +115,7 @@ impl<'ex> Extractible<'ex> for UsageReader {
         depot: &'ex mut Depot,
     ) -> Result<Self, impl Writer + Send + Debug + 'static> {
         match App::of(depot) {
-            Ok(app) => Self::of(&app, req.headers()).await,
+            Ok(app) => Self::of(&app, req).await,
             Err(error) => Err(error),
         }
     }

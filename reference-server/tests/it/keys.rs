@@ -279,6 +279,27 @@ async fn what_makes_no_sense_makes_no_key() {
         (json!({ "name": "x", "metadata": { "a": 5 } }), "metadata"),
         (json!({ "name": "x", "metadata": facts }), "metadata"),
         (json!({ "name": "x", "key": "hm_live_mine" }), "key"),
+        (json!({ "name": "x", "ipAllow": "203.0.113.0/24" }), "ipAllow"),
+        (json!({ "name": "x", "ipAllow": ["203.0.113.0/33"] }), "ipAllow"),
+        (json!({ "name": "x", "ipAllow": ["example.org"] }), "ipAllow"),
+        (json!({ "name": "x", "ipAllow": [""] }), "ipAllow"),
+        (
+            json!({ "name": "x", "ipAllow": vec!["203.0.113.1"; 65] }),
+            "ipAllow",
+        ),
+        (json!({ "name": "x", "rateLimit": { "limit": 0 } }), "rateLimit"),
+        (
+            json!({ "name": "x", "rateLimit": { "limit": 1, "burst": 0 } }),
+            "rateLimit",
+        ),
+        (
+            json!({ "name": "x", "rateLimit": { "limit": 1, "perSeconds": 0 } }),
+            "rateLimit",
+        ),
+        (
+            json!({ "name": "x", "rateLimit": { "limit": 1, "perSeconds": 86_401 } }),
+            "rateLimit",
+        ),
     ] {
         let answer = server
             .post("/api/v1/keys", &body)
@@ -368,6 +389,98 @@ async fn keys_are_for_people_who_are_signed_in_and_may() {
         .await;
     rotate.problem(403, "insufficient_role");
     assert_eq!(server.ask(&key.key).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_is_used_from_its_networks_only() {
+    let server = Server::with("[http]\ntrusted_proxies = [\"10.0.0.0/8\"]").await;
+    let ada = server.register("ada@example.org").await;
+    let body = json!({ "name": "office", "ipAllow": ["203.0.113.7/24", "2001:db8::1"] });
+    let answer = server
+        .post("/api/v1/keys", &body)
+        .token(&ada.access_token)
+        .send()
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let made = answer.json();
+    assert_eq!(made["ipAllow"], json!(["203.0.113.0/24", "2001:db8::1/128"]));
+    let (key, path) = (
+        made["key"].as_str().unwrap().to_owned(),
+        format!("/api/v1/keys/{}", made["id"].as_str().unwrap()),
+    );
+    for route in ["/api/v1/data?source=curiosity", "/api/v1/usage"] {
+        let ask = |client: &str| server.get(route).header("x-api-key", &key).from(client);
+        for allowed in ["203.0.113.200", "2001:db8::1"] {
+            assert_eq!(ask(allowed).send().await.status, 200, "{route} {allowed}");
+        }
+        for refused in ["198.51.100.1", "2001:db8::2", "127.0.0.1"] {
+            ask(refused).send().await.problem(403, "address_not_allowed");
+        }
+        let forwarded = |client: &str, peer: &str| ask(peer).header("x-forwarded-for", client);
+        assert_eq!(forwarded("203.0.113.9", "10.0.0.1").send().await.status, 200);
+        forwarded("203.0.113.9", "198.51.100.1")
+            .send()
+            .await
+            .problem(403, "address_not_allowed");
+    }
+    let patch = json!({ "ipAllow": [] });
+    let answer = server.patch(&path, &patch).token(&ada.access_token).send().await;
+    assert_eq!((answer.status, &answer.json()["ipAllow"]), (200, &json!([])));
+    assert_eq!(server.ask(&key).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_has_a_rate_of_its_own() {
+    let server = Server::start().await;
+    let ada = server.register("ada@example.org").await;
+    let other = server.key_of(&ada).await;
+    let body = json!({ "name": "slow", "rateLimit": { "limit": 2, "perSeconds": 3600 } });
+    let answer = server
+        .post("/api/v1/keys", &body)
+        .token(&ada.access_token)
+        .send()
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let made = answer.json();
+    let rate = json!({ "limit": 2, "perSeconds": 3600, "burst": 2 });
+    assert_eq!(made["rateLimit"], rate);
+    let key = made["key"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/keys/{}", made["id"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(server.ask(&key).await.status, 200);
+    }
+    let refused = server.ask(&key).await;
+    assert_eq!(
+        refused.problem(429, "rate_limited")["violated-policies"],
+        json!(["key"])
+    );
+    assert_eq!(refused.header("retry-after"), "1800");
+    assert_eq!(server.ask(&other.key).await.status, 200);
+
+    // A replacement has the same rate and networks, and state of its own.
+    let rotated = server
+        .poke(&format!("{path}/rotate"))
+        .token(&ada.access_token)
+        .send()
+        .await
+        .json();
+    assert_eq!(rotated["rateLimit"], rate);
+    let path = format!("/api/v1/keys/{}", rotated["id"].as_str().unwrap());
+    let key = rotated["key"].as_str().unwrap().to_owned();
+    let patch = async |body: Value| server.patch(&path, &body).token(&ada.access_token).send().await;
+    assert_eq!(patch(json!({ "name": "same" })).await.json()["rateLimit"], rate);
+    for _ in 0..2 {
+        assert_eq!(server.ask(&key).await.status, 200);
+    }
+    server.ask(&key).await.problem(429, "rate_limited");
+    patch(json!({ "rateLimit": { "limit": 5, "burst": 0 } }))
+        .await
+        .problem(422, "invalid_request");
+    assert_eq!(
+        patch(json!({ "rateLimit": null })).await.json()["rateLimit"],
+        Value::Null
+    );
+    assert_eq!(server.ask(&key).await.status, 200);
 }
 
 async fn become_viewer(server: &Server, person: &Person) {

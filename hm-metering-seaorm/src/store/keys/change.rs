@@ -102,14 +102,11 @@ impl Work for Rotate {
 }
 
 async fn insert(transaction: &DatabaseTransaction, key: &NewKey) -> Result<KeyRecord, Failure> {
-    let tier = account::Entity::find_by_id(key.account.as_uuid())
-        .select_only()
-        .column(account::Column::Tier)
-        .into_tuple::<String>()
+    let account = account::Entity::find_by_id(key.account.as_uuid())
         .one(transaction)
         .await?
         .ok_or(Failure::Refused(StoreErrorKind::NotFound))?;
-    let row = row::from_new(key, tier)?;
+    let row = row::from_new(key, account.tier_at(key.created_at).to_owned())?;
     let inserted = row.into_active_model().reset_all().insert(transaction).await?;
     row::into_record(inserted)
 }
@@ -144,6 +141,8 @@ async fn save(
         id: Unchanged(key.id),
         name: Set(key.name),
         scopes: Set(key.scopes),
+        ip_allow: Set(key.ip_allow),
+        rate_limit: Set(key.rate_limit),
         is_active: Set(key.is_active),
         expires_at: Set(key.expires_at),
         metadata: Set(key.metadata),

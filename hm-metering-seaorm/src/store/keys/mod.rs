@@ -2,17 +2,19 @@
 
 mod change;
 pub(super) mod feed;
+mod rehash;
 mod row;
 pub(super) mod uses;
 
 use async_trait::async_trait;
-use hm_metering::key::KeyDigest;
+use hm_metering::key::{KeyDigest, KeyHash};
 use hm_metering::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{AccountId, KeyId, KeyStore, PlanId, StoreResult, Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationDef};
 
 use self::change::{Insert, Revoke, Rotate, Update};
+use self::rehash::Rehash;
 use self::uses::KeyUses;
 use super::SeaOrmStore;
 use super::cursor::Cursor;
@@ -124,6 +126,15 @@ impl KeyStore for SeaOrmStore {
         self.transact("rotate a key", work).await
     }
 
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        let work = Rehash {
+            key,
+            from: *from,
+            to: to.clone(),
+        };
+        self.transact("rehash a key", work).await
+    }
+
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
         self.transact(
             "count uses of keys",
@@ -147,11 +158,24 @@ fn account_of_key() -> RelationDef {
         .into()
 }
 
+fn next_plan(account: &account::Model) -> Result<Option<(PlanId, Timestamp)>, Failure> {
+    match (&account.next_tier, account.next_tier_at) {
+        (Some(next), Some(at)) => {
+            let plan = PlanId::parse(next).map_err(Failure::unreadable)?;
+            Ok(Some((plan, Timestamp::from_micros(at))))
+        }
+        (None, None) => Ok(None),
+        _ => Err(Failure::CORRUPT),
+    }
+}
+
 fn stored((digest, key, account): (KeyDigest, api_key::Model, account::Model)) -> Result<StoredKey, Failure> {
     Ok(StoredKey {
+        slow_hash: row::read_slow_hash(&key)?,
         record: row::into_record(key)?,
         digest,
         plan: PlanId::parse(&account.tier).map_err(Failure::unreadable)?,
+        next_plan: next_plan(&account)?,
         anchor: Timestamp::from_micros(account.created_at),
         account_open: account.closed_at.is_none(),
     })

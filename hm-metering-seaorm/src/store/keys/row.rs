@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use hm_metering::key::KeyDigest;
-use hm_metering::keys::{KeyPatch, KeyRecord, NewKey};
+use hm_metering::key::{KeyDigest, SlowHash};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
 use hm_metering::{AccountId, KeyEnv, KeyId, Timestamp, UserId};
 use sea_orm::prelude::Json;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::entity::KeyHash;
 use crate::entity::api_key::Model;
+use crate::entity::{KeyHash, SlowKeyHash};
 use crate::error::Failure;
 
 /// What the columns for short texts hold, in characters.
@@ -44,9 +44,10 @@ pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
         revoked_at: None,
         usage_count: 0,
         version: 1,
-        ip_allow: json!([]),
+        ip_allow: json!(key.ip_allow),
         metadata: json!(key.metadata),
-        rate_limit: None,
+        rate_limit: rate_limit(&key.limits),
+        slow_hash: key.slow_hash.as_ref().map(slow_hash),
     })
 }
 
@@ -58,6 +59,12 @@ pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
     }
     if let Some(scopes) = &patch.scopes {
         row.scopes = json!(scopes);
+    }
+    if let Some(ip_allow) = &patch.ip_allow {
+        row.ip_allow = json!(ip_allow);
+    }
+    if let Some(limits) = &patch.limits {
+        row.rate_limit = rate_limit(limits);
     }
     if let Some(is_active) = patch.is_active {
         row.is_active = is_active;
@@ -82,6 +89,10 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
         last4: row.last4,
         env: KeyEnv::parse(&row.env).ok_or(Failure::CORRUPT)?,
         scopes: read::<Vec<String>>(row.scopes)?,
+        ip_allow: read::<IpAllow>(row.ip_allow)?,
+        limits: row
+            .rate_limit
+            .map_or(Ok(KeyLimits::default()), read::<KeyLimits>)?,
         is_active: row.is_active,
         not_before: row.not_before.map(Timestamp::from_micros),
         expires_at: row.expires_at.map(Timestamp::from_micros),
@@ -94,9 +105,25 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
     })
 }
 
+/// The column value of a key's own limits.
+fn rate_limit(limits: &KeyLimits) -> Option<Json> {
+    (!limits.is_empty()).then(|| json!(limits))
+}
+
 /// The column value of a digest.
 pub(super) fn hash(digest: &KeyDigest) -> KeyHash {
     KeyHash(digest.as_bytes().to_vec())
+}
+
+/// The column value of a slow hash.
+pub(super) fn slow_hash(hash: &SlowHash) -> SlowKeyHash {
+    SlowKeyHash(hash.expose().to_owned())
+}
+
+/// The slow hash in a row.
+pub(super) fn read_slow_hash(row: &Model) -> Result<Option<SlowHash>, Failure> {
+    let hash = row.slow_hash.as_ref().map(|hash| SlowHash::new(hash.0.clone()));
+    hash.transpose().map_err(Failure::unreadable)
 }
 
 /// The digest in a row.

@@ -1,15 +1,21 @@
 //! Rows of `quota_counters`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use hm_metering::quota::{Balance, QuotaKey};
+use hm_metering::quota::{Balance, QuotaKey, QuotaWindow, WindowState};
 use hm_metering::{PlanId, Timestamp, Units};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, prelude::Uuid};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
+    prelude::Uuid,
+};
 
 use crate::entity::quota_counter::{Column, Entity, Model};
 use crate::error::Failure;
 use crate::sql;
+
+/// How many windows are asked for in one statement.
+const WINDOWS: usize = 200;
 
 /// A counter's key as its columns hold it. Its order is the order in which counters are locked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +118,93 @@ pub(super) fn balance(row: &Model) -> Balance {
         used: Units::from_i64(row.used),
         leased: Units::from_i64(row.leased),
     }
+}
+
+/// Takes one counter, and with it all leases of windows that its account and meter have, until the transaction ends.
+///
+/// Leases in different counters of a window must not run side by side, or none would see what the others debit. What
+/// they have in common is a row that stands for the account and meter: its period starts before all time, and it counts
+/// nothing. It is locked first, as the order of keys demands.
+pub(super) async fn lock_in_window(
+    transaction: &DatabaseTransaction,
+    fresh: Model,
+) -> Result<Model, Failure> {
+    let common = Model {
+        period_start: i64::MIN,
+        period_end: i64::MIN,
+        quota: None,
+        ..fresh.clone()
+    };
+    let key = CounterKey::of_row(&fresh);
+    let rows = [common, fresh].map(|row| (CounterKey::of_row(&row), row));
+    let mut counters = lock(transaction, BTreeMap::from(rows)).await?;
+    counters.remove(&key).ok_or(Failure::CORRUPT)
+}
+
+/// The states of windows, in the order asked.
+pub(super) async fn windows(
+    db: &impl ConnectionTrait,
+    windows: &[QuotaWindow],
+) -> Result<Vec<WindowState>, Failure> {
+    let mut states = Vec::with_capacity(windows.len());
+    let mut rest = windows;
+    while !rest.is_empty() {
+        // Rows are summed up by account and meter, so these must be different in one question.
+        let mut named = HashSet::new();
+        let distinct = rest
+            .iter()
+            .take(WINDOWS)
+            .take_while(|&window| named.insert((window.account.as_uuid(), window.meter.as_str())))
+            .count();
+        let (some, later) = rest.split_at(distinct);
+        let sums = sums(db, some).await?;
+        let state = |window: &QuotaWindow| {
+            let key = (window.account.as_uuid(), window.meter.as_str().to_owned());
+            sums.get(&key).copied().unwrap_or_default()
+        };
+        states.extend(some.iter().map(state));
+        rest = later;
+    }
+    Ok(states)
+}
+
+/// The sums over windows of different accounts or meters.
+async fn sums(
+    db: &impl ConnectionTrait,
+    windows: &[QuotaWindow],
+) -> Result<HashMap<(Uuid, String), WindowState>, Failure> {
+    let backend = db.get_database_backend();
+    let mut of_windows = Condition::any();
+    for window in windows {
+        of_windows = of_windows.add(
+            Condition::all()
+                .add(Column::AccountId.eq(window.account.as_uuid()))
+                .add(Column::Meter.eq(window.meter.as_str()))
+                .add(Column::PeriodStart.gte(window.since.as_micros())),
+        );
+    }
+    let rows: Vec<(Uuid, String, i64, i64, i64)> = Entity::find()
+        .select_only()
+        .columns([Column::AccountId, Column::Meter])
+        .column_as(Expr::cust(sql::capped_sum(backend, "used")), "used_sum")
+        .column_as(Expr::cust(sql::capped_sum(backend, "leased")), "leased_sum")
+        .column_as(Column::PeriodStart.min(), "oldest")
+        .filter(of_windows)
+        .filter(Condition::any().add(Column::Used.gt(0)).add(Column::Leased.gt(0)))
+        .group_by(Column::AccountId)
+        .group_by(Column::Meter)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let state = |(account, meter, used, leased, oldest)| {
+        let balance = Balance {
+            used: Units::from_i64(used),
+            leased: Units::from_i64(leased),
+        };
+        let oldest = Some(Timestamp::from_micros(oldest));
+        ((account, meter), WindowState { balance, oldest })
+    };
+    Ok(rows.into_iter().map(state).collect())
 }
 
 /// The counters' states, in the order asked.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use async_trait::async_trait;
 use hm_metering::Units;
-use hm_metering::quota::{FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey};
+use hm_metering::quota::{FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaWindow, WindowState};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
@@ -28,18 +28,21 @@ impl Work for Lease {
         let ask = &self.0;
         let operation = number(ask.operation)?;
         let fresh = counter::fresh(&ask.key, None, Some(ask.limit), ask.now);
-        let mut counter = counter::lock_one(transaction, fresh).await?;
+        let mut counter = match ask.since {
+            None => counter::lock_one(transaction, fresh).await?,
+            Some(_) => counter::lock_in_window(transaction, fresh).await?,
+        };
+        let before = state(transaction, ask, &counter).await?;
         let found = find(transaction, ask.holder, &ask.key).await?;
         if let Some(lease) = &found
             && is_repeated(lease, operation)?
         {
             // What gave units back before can't have been a lease.
             let granted = lease.last_grant.ok_or(Failure::CONFLICT)?;
-            return Ok(grant(Units::from_i64(granted), lease, &counter));
+            return Ok(grant(Units::from_i64(granted), lease, before));
         }
 
-        let balance = counter::balance(&counter);
-        let left = ask.limit.minus(balance.used).minus(balance.leased);
+        let left = ask.limit.minus(before.balance.used).minus(before.balance.leased);
         let granted = left.min(ask.want);
         let mut lease = match found {
             Some(lease) if lease.state == OPEN => lease,
@@ -57,7 +60,7 @@ impl Work for Lease {
         lease.updated_at = ask.now.as_micros();
         lease.last_op = operation;
         lease.last_grant = Some(granted.as_i64());
-        let answer = grant(granted, &lease, &counter);
+        let answer = grant(granted, &lease, debited(before, granted, ask));
         counter::save(transaction, [counter]).await?;
         save(transaction, [lease]).await?;
         Ok(answer)
@@ -81,11 +84,43 @@ pub(super) fn is_repeated(lease: &Model, operation: i64) -> Result<bool, Failure
     }
 }
 
-fn grant(granted: Units, lease: &Model, counter: &quota_counter::Model) -> LeaseGrant {
+/// What counts against the limit: the counter alone, or the window it belongs to. The caller has locked it.
+async fn state(
+    transaction: &DatabaseTransaction,
+    ask: &LeaseAsk,
+    counter: &quota_counter::Model,
+) -> Result<WindowState, Failure> {
+    let Some(since) = ask.since else {
+        return Ok(WindowState {
+            balance: counter::balance(counter),
+            oldest: None,
+        });
+    };
+    let window = QuotaWindow {
+        account: ask.key.account,
+        meter: ask.key.meter.clone(),
+        since,
+    };
+    let states = counter::windows(transaction, &[window]).await?;
+    states.into_iter().next().ok_or(Failure::CORRUPT)
+}
+
+/// The same after the debit.
+fn debited(mut state: WindowState, granted: Units, ask: &LeaseAsk) -> WindowState {
+    state.balance.leased = state.balance.leased.plus(granted);
+    if ask.since.is_some() && !granted.is_zero() {
+        let start = ask.key.period.start;
+        state.oldest = Some(state.oldest.map_or(start, |oldest| oldest.min(start)));
+    }
+    state
+}
+
+fn grant(granted: Units, lease: &Model, state: WindowState) -> LeaseGrant {
     LeaseGrant {
         granted,
         token: FencingToken(lease.token.cast_unsigned()),
-        balance: counter::balance(counter),
+        balance: state.balance,
+        oldest: state.oldest,
     }
 }
 

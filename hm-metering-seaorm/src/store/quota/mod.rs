@@ -1,7 +1,8 @@
 //! [`QuotaStore`] on SQL.
 //!
 //! Whoever changes a counter or one of its leases holds the counter's row until the transaction ends. Counters are
-//! taken in the order of their keys, so two transactions can't wait for each other.
+//! taken in the order of their keys, so two transactions can't wait for each other. Leases of windows that move with time
+//! also hold a row that all counters of their account and meter have in common.
 
 mod close;
 mod counter;
@@ -11,7 +12,8 @@ pub(super) mod settle;
 
 use async_trait::async_trait;
 use hm_metering::quota::{
-    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, Release, Settlement, StoreIdentity,
+    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaWindow, Release, Settlement, StoreIdentity,
+    WindowState,
 };
 use hm_metering::usage::BatchId;
 use hm_metering::{QuotaStore, StoreResult, Timestamp, Units};
@@ -56,6 +58,14 @@ impl QuotaStore for SeaOrmStore {
         let keys = keys.to_vec();
         self.read("read quota balances", |db| async move {
             counter::balances(&db, &keys).await
+        })
+        .await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        let windows = windows.to_vec();
+        self.read("read quota windows", |db| async move {
+            counter::windows(&db, &windows).await
         })
         .await
     }

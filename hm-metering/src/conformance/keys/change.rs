@@ -1,14 +1,14 @@
 //! Changing and revoking a key.
 
 use super::{KeyFixture, get, with_key};
-use crate::conformance::sample::{TEXTS, at, kind, new_key};
+use crate::conformance::sample::{TEXTS, at, kind, networks, new_key, rate};
 use crate::error::StoreErrorKind;
-use crate::keys::{KeyPatch, KeyRecord, NewKey};
+use crate::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
 
 /// An update changes what it names and nothing else, and the version rises.
 pub async fn an_update_changes_what_it_names_and_nothing_else(fixture: KeyFixture) {
     type Change = fn(&mut KeyPatch, &mut KeyRecord);
-    let changes: [Change; 5] = [
+    let changes: [Change; 7] = [
         |patch, record| {
             patch.name = Some(TEXTS[2].to_owned());
             record.name = TEXTS[2].to_owned();
@@ -16,6 +16,15 @@ pub async fn an_update_changes_what_it_names_and_nothing_else(fixture: KeyFixtur
         |patch, record| {
             patch.scopes = Some(vec![TEXTS[5].to_owned(), "b".to_owned()]);
             record.scopes = vec![TEXTS[5].to_owned(), "b".to_owned()];
+        },
+        |patch, record| {
+            patch.ip_allow = Some(networks(&["2001:db8::/32", "0.0.0.0/0"]));
+            record.ip_allow = networks(&["2001:db8::/32", "0.0.0.0/0"]);
+        },
+        |patch, record| {
+            let limits = KeyLimits::new([rate("b", 2), rate("a", 1)]).unwrap();
+            patch.limits = Some(limits.clone());
+            record.limits = limits;
         },
         |patch, record| {
             patch.is_active = Some(false);
@@ -55,6 +64,8 @@ pub async fn an_update_can_take_things_away(fixture: KeyFixture) {
     let patch = KeyPatch {
         name: Some(String::new()),
         scopes: Some(Vec::new()),
+        ip_allow: Some(IpAllow::default()),
+        limits: Some(KeyLimits::default()),
         is_active: Some(true),
         expires_at: Some(None),
         metadata: Some(Default::default()),
@@ -63,6 +74,8 @@ pub async fn an_update_can_take_things_away(fixture: KeyFixture) {
     let expected = KeyRecord {
         name: String::new(),
         scopes: Vec::new(),
+        ip_allow: IpAllow::default(),
+        limits: KeyLimits::default(),
         expires_at: None,
         metadata: Default::default(),
         version: 2,

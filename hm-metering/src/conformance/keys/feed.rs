@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{KeyFixture, with_key};
-use crate::conformance::sample::{PRO, at, at_once, new_key};
+use crate::conformance::sample::{FAR, FREE, PRO, at, at_once, new_key};
 use crate::id::KeyId;
 use crate::keys::{ChangeCursor, ChangeSubject, KeyPatch};
 
@@ -108,6 +108,21 @@ pub async fn changes_of_accounts_are_in_the_feed(fixture: KeyFixture) {
     let change = [ChangeSubject::Account(other.account)];
     let cursor = start(&fixture).await;
     fixture.accounts.close(other.account).await;
+    follow(&fixture, cursor, 100, &change).await;
+}
+
+/// A move to another plan is in the feed when it is scheduled, and when it is taken back.
+pub async fn scheduled_moves_are_in_the_feed(fixture: KeyFixture) {
+    if !fixture.accounts.are_kept() {
+        return;
+    }
+    let (owner, _, _) = with_key(&fixture).await;
+    let change = [ChangeSubject::Account(owner.account)];
+    let cursor = start(&fixture).await;
+    fixture.accounts.schedule_plan(owner.account, &PRO, at(FAR)).await;
+    follow(&fixture, cursor, 100, &change).await;
+    let cursor = start(&fixture).await;
+    fixture.accounts.set_plan(owner.account, &FREE).await;
     follow(&fixture, cursor, 100, &change).await;
 }
 

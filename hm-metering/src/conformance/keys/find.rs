@@ -1,7 +1,7 @@
 //! Finding a key by its digest.
 
 use super::{KeyFixture, with_key};
-use crate::conformance::sample::{FREE, PRO, at, digest, new_key};
+use crate::conformance::sample::{FAR, FREE, PRO, at, digest, new_key};
 use crate::key::KeyDigest;
 use crate::keys::{KeyPatch, NewKey, StoredKey};
 
@@ -10,7 +10,7 @@ async fn find(fixture: &KeyFixture, digest: KeyDigest) -> StoredKey {
     found.expect("the key should be found")
 }
 
-/// A key is found by its digest, with its account's plan and beginning.
+/// A key is found by its digest, with its slow hash and its account's plan and beginning.
 pub async fn a_key_is_found_with_its_accounts_plan(fixture: KeyFixture) {
     if !fixture.accounts.are_kept() {
         return;
@@ -21,7 +21,9 @@ pub async fn a_key_is_found_with_its_accounts_plan(fixture: KeyFixture) {
     let expected = StoredKey {
         record,
         digest: key.digest,
+        slow_hash: key.slow_hash,
         plan: PRO,
+        next_plan: None,
         anchor: at(-77),
         account_open: true,
     };
@@ -113,6 +115,37 @@ pub async fn a_found_key_has_the_plan_of_now(fixture: KeyFixture) {
     let found = find(&fixture, key.digest).await;
     assert_eq!((found.plan, found.anchor), (PRO, at(0)));
     assert_eq!(found.record, record);
+}
+
+/// A move that is scheduled is found with the plan, before and after its time, until another move.
+pub async fn a_found_key_has_the_scheduled_plan(fixture: KeyFixture) {
+    if !fixture.accounts.are_kept() {
+        return;
+    }
+    let (owner, key, _) = with_key(&fixture).await;
+    for time in [at(FAR), at(FAR + 1)] {
+        fixture.accounts.schedule_plan(owner.account, &PRO, time).await;
+        let found = find(&fixture, key.digest).await;
+        assert_eq!((&found.plan, &found.next_plan), (&FREE, &Some((PRO, time))));
+        assert_eq!(found.plan_at(at(FAR - 1)).0, &FREE);
+        assert_eq!(found.plan_at(time), (&PRO, None));
+    }
+}
+
+/// A move at once takes a scheduled one back, even to the plan that the account is on.
+pub async fn a_move_at_once_takes_a_scheduled_one_back(fixture: KeyFixture) {
+    if !fixture.accounts.are_kept() {
+        return;
+    }
+    let (owner, key, _) = with_key(&fixture).await;
+    for plan in [FREE, PRO] {
+        let (other, time) = (if plan == FREE { PRO } else { FREE }, at(FAR));
+        fixture.accounts.schedule_plan(owner.account, &other, time).await;
+        assert!(find(&fixture, key.digest).await.next_plan.is_some());
+        fixture.accounts.set_plan(owner.account, &plan).await;
+        let found = find(&fixture, key.digest).await;
+        assert_eq!((found.plan, found.next_plan), (plan, None));
+    }
 }
 
 /// The keys of a closed account are found, and the answer says that it is closed.

@@ -1,10 +1,13 @@
 //! Keeping a new key.
 
+use std::time::Duration;
+
 use super::{KeyFixture, get, with_key};
-use crate::conformance::sample::{FAR_TIMES, TEXTS, at, digest, kind, new_key, uuid};
+use crate::conformance::sample::{FAR_TIMES, TEXTS, at, digest, kind, networks, new_key, rate, uuid};
 use crate::error::StoreErrorKind;
 use crate::key::KeyEnv;
-use crate::keys::{KeyRecord, NewKey};
+use crate::keys::{IpAllow, KeyLimits, KeyRecord, NewKey};
+use crate::plan::RateLimit;
 use crate::time::Timestamp;
 
 fn fresh(key: &NewKey) -> KeyRecord {
@@ -17,6 +20,8 @@ fn fresh(key: &NewKey) -> KeyRecord {
         last4: key.last4.clone(),
         env: key.env,
         scopes: key.scopes.clone(),
+        ip_allow: key.ip_allow.clone(),
+        limits: key.limits.clone(),
         is_active: true,
         not_before: key.not_before,
         expires_at: key.expires_at,
@@ -35,6 +40,8 @@ pub async fn a_new_key_is_answered_as_it_was_given(fixture: KeyFixture) {
     let key = NewKey {
         env: KeyEnv::Test,
         scopes: vec!["b".to_owned(), "a".to_owned(), "b:c".to_owned()],
+        ip_allow: networks(&["203.0.113.0/24", "198.51.100.1/32", "2001:db8::/32", "::/0"]),
+        limits: KeyLimits::new([rate("second", 10), rate("a-day_2", u32::MAX)]).unwrap(),
         not_before: Some(at(5)),
         expires_at: Some(at(500)),
         ..new_key(owner)
@@ -44,16 +51,39 @@ pub async fn a_new_key_is_answered_as_it_was_given(fixture: KeyFixture) {
     assert_eq!(get(&fixture, owner, key.id).await, answer);
 }
 
-/// A key without scopes, dates and facts is kept like that.
+/// A key without scopes, networks, limits, dates and facts is kept like that.
 pub async fn a_bare_key_is_kept_bare(fixture: KeyFixture) {
     let owner = fixture.owner().await;
     let key = NewKey {
         scopes: Vec::new(),
+        ip_allow: IpAllow::default(),
+        limits: KeyLimits::default(),
         metadata: Default::default(),
         ..new_key(owner)
     };
     fixture.store.insert(&key).await.unwrap();
     assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
+}
+
+/// As many networks and rates as a key may have are kept, in their order.
+pub async fn a_key_keeps_all_its_networks_and_limits(fixture: KeyFixture) {
+    let owner = fixture.owner().await;
+    let networks =
+        (0..IpAllow::MAX).map(|number| format!("2001:db8:{:x}::/48", 0xffff - number).parse().unwrap());
+    let rates = (1..=KeyLimits::MAX_RATES).map(|number| RateLimit {
+        name: "x".repeat(64),
+        per: Duration::from_micros(86_400_000_001),
+        ..rate("", u32::try_from(number).unwrap())
+    });
+    let key = NewKey {
+        ip_allow: IpAllow::new(networks).unwrap(),
+        limits: KeyLimits::new(rates).unwrap(),
+        ..new_key(owner)
+    };
+    fixture.store.insert(&key).await.unwrap();
+    assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
+    let found = fixture.store.find_by_digest(&[key.digest]).await.unwrap();
+    assert_eq!(found.unwrap().record, fresh(&key));
 }
 
 /// Any text comes back as it was: Unicode, quotes, what looks like SQL.

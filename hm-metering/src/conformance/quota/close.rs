@@ -1,8 +1,8 @@
 //! Closing what earlier runs left behind.
 
 use super::{QuotaFixture, balance, lease, settle, state};
-use crate::conformance::sample::{TOKENS, at, counter, holder, settlement};
-use crate::quota::{Holder, QuotaKey};
+use crate::conformance::sample::{TOKENS, ask, at, counter, holder, settlement};
+use crate::quota::{Holder, LeaseAsk, QuotaKey};
 use crate::units::Units;
 
 /// What earlier runs leased and did not settle is given back, over all counters, and the answer is how much.
@@ -26,6 +26,19 @@ pub async fn earlier_leases_are_given_back(fixture: QuotaFixture) {
     assert_eq!(state(&fixture, &key).await, balance(12, 0));
     assert_eq!(state(&fixture, &tokens).await, balance(0, 0));
     assert_eq!(state(&fixture, &foreign).await, balance(0, 0));
+}
+
+/// A lease whose time is over is nobody else's: its holder may be dead and have spent it.
+pub async fn a_lease_does_not_end_by_itself(fixture: QuotaFixture) {
+    let (key, dead) = (counter(fixture.owner().await.account), holder());
+    lease(&fixture, dead, 1, &key, 70).await;
+    let much_later = LeaseAsk {
+        now: at(1_000_000),
+        until: at(1_000_060),
+        ..ask(holder(), 1, &key, 100, 100)
+    };
+    let grant = fixture.store.lease(&much_later).await.unwrap();
+    assert_eq!((grant.granted.get(), grant.balance), (30, balance(0, 100)));
 }
 
 /// Other replicas' leases and the run's own stay open.

@@ -5,12 +5,14 @@ mod lease;
 mod race;
 mod release;
 mod settle;
+mod window;
 
 pub use close::*;
 pub use lease::*;
 pub use race::*;
 pub use release::*;
 pub use settle::*;
+pub use window::*;
 
 use super::Fixture;
 use super::fixture::Case;

@@ -6,8 +6,8 @@ mod fingerprint;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub(crate) use caller::Caller;
@@ -15,11 +15,14 @@ pub(crate) use changes::Moment;
 pub(crate) use fingerprint::{Fingerprint, Fingerprints};
 
 use super::account::Account;
+use super::report::Shapes;
 use crate::id::{AccountId, KeyId};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
 use crate::quota::{LeaseBook, nanos};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
+use fingerprint::FingerprintMap;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -42,10 +45,11 @@ pub(crate) struct Bounds {
 /// All callers and accounts.
 pub(crate) struct Directory {
     bounds: Bounds,
-    callers: papaya::HashMap<Fingerprint, Arc<Caller>>,
+    shapes: Arc<Shapes>,
+    callers: FingerprintMap<Arc<Caller>>,
     by_key: papaya::HashMap<KeyId, Fingerprint>,
     accounts: papaya::HashMap<AccountId, Arc<Account>>,
-    invalid: papaya::HashMap<Fingerprint, (InvalidKey, Duration)>,
+    invalid: FingerprintMap<(InvalidKey, Duration)>,
     /// When the feed was last read whole, on the monotonic clock in nanoseconds; zero for never.
     synced_at: AtomicU64,
     cold: Mutex<Cold>,
@@ -60,13 +64,14 @@ struct Cold {
 }
 
 impl Directory {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds, shapes: Arc<Shapes>) -> Self {
         Self {
             bounds,
-            callers: papaya::HashMap::new(),
+            shapes,
+            callers: FingerprintMap::default(),
             by_key: papaya::HashMap::new(),
             accounts: papaya::HashMap::new(),
-            invalid: papaya::HashMap::new(),
+            invalid: FingerprintMap::default(),
             synced_at: AtomicU64::new(0),
             cold: Mutex::default(),
         }
@@ -101,6 +106,11 @@ impl Directory {
         }
     }
 
+    /// Whether it was a caller's, even if what is kept of it may not be believed any more.
+    pub(crate) fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.callers.pin().contains_key(&fingerprint)
+    }
+
     /// The moment before a verifier is asked.
     pub(crate) fn moment(&self) -> Moment {
         self.cold().changes.moment()
@@ -122,7 +132,8 @@ impl Directory {
             return None;
         }
         let account = self.keep_account(&verified, plan, book, asked_at);
-        let caller = Arc::new(Caller::new(verified, account, asked_at));
+        let before = self.callers.pin().get(&fingerprint).map(Arc::clone);
+        let caller = Arc::new(Caller::new(verified, account, asked_at, before.as_deref()));
         if let Some(key) = caller.principal.key() {
             self.by_key.pin().insert(key, fingerprint);
         }
@@ -152,7 +163,14 @@ impl Directory {
         let account = match before {
             Some(before) if !before.is_stale() && before.is_same(&plan, anchor) => before,
             before => {
-                let account = Arc::new(Account::new(id, plan, anchor, book, before.as_deref()));
+                let account = Arc::new(Account::new(
+                    id,
+                    plan,
+                    anchor,
+                    book,
+                    &self.shapes,
+                    before.as_deref(),
+                ));
                 accounts.insert(id, Arc::clone(&account));
                 if let Some(before) = before {
                     // Its other callers have to learn of the change too.
@@ -266,5 +284,7 @@ impl fmt::Debug for Directory {
     }
 }
 
+#[cfg(test)]
+mod races;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use uuid::Uuid;
 use super::changes::CHANGES;
 use super::*;
 use crate::key::KeyEnv;
+use crate::meter::report::HeaderStyle;
 use crate::name::PlanId;
 use crate::plan::RateLimit;
 use crate::principal::Principal;
@@ -11,11 +12,12 @@ use crate::time::Timestamp;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn directory(callers: usize) -> Directory {
-    Directory::new(Bounds {
+    let bounds = Bounds {
         callers,
         invalid: 2,
         staleness: SECOND * 5,
-    })
+    };
+    Directory::new(bounds, Shapes::new(HeaderStyle::default()))
 }
 
 fn verified(number: u128) -> Verified {
@@ -29,6 +31,7 @@ fn verified(number: u128) -> Verified {
         principal,
         not_before: None,
         expires_at: None,
+        plan_until: None,
         version: 1,
     }
 }
@@ -43,6 +46,7 @@ fn plan(rates: &[u32]) -> Arc<Plan> {
     Arc::new(Plan {
         id: PlanId::from_static("free"),
         rates: rates.iter().map(rate).collect(),
+        concurrency: Vec::new(),
         quotas: Vec::new(),
     })
 }
@@ -163,6 +167,21 @@ fn an_answer_older_than_a_change_that_was_seen_is_not_kept() {
     // The verdict has version 1, the change said 2: it comes from a copy that lags behind.
     assert!(!keep(&directory, 1, directory.moment()));
     assert!(keep(&directory, 2, directory.moment()));
+}
+
+#[test]
+fn a_late_or_repeated_change_brings_no_key_back() {
+    let directory = directory(10);
+    assert!(keep(&directory, 1, directory.moment()));
+    for version in [2, 1, 2, 1] {
+        directory.apply(ChangeSubject::Key {
+            key: KeyId::from_uuid(Uuid::from_u128(1)),
+            version,
+        });
+        assert!(!is_known(&directory, 1, SECOND));
+        // A verdict of version 1, as it was before the change of version 2.
+        assert!(!keep(&directory, 1, directory.moment()));
+    }
 }
 
 #[test]

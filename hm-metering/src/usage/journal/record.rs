@@ -1,7 +1,7 @@
 //! A finished request as bytes.
 //!
-//! Little-endian numbers and texts behind their length, in the order of [`Draft`]'s fields; what is not there is left out,
-//! as the flags say. The first byte is the version of this layout. Journals outlive the program that wrote them, so a
+//! First what all records have in common, as little-endian numbers of known length, then texts behind their length, then
+//! tags, units and charges; flags say which of the optional fields are there. The first byte is the version of this layout. Journals outlive the program that wrote them, so a
 //! layout never changes its meaning: another one gets another number.
 
 use std::ops::BitOr;
@@ -18,6 +18,9 @@ use crate::units::Units;
 use crate::usage::{Event, Outcome};
 
 const VERSION: u8 = 1;
+/// How many bytes all records have in common, and how many a charge takes.
+const FIXED: usize = 114;
+const CHARGE: usize = 41;
 
 /// Room for usual records without an allocation.
 pub(crate) type Bytes = SmallVec<[u8; 512]>;
@@ -152,6 +155,31 @@ impl Draft<'_> {
 
     /// The bytes. At most [`PAYLOAD_MAX`](super::PAYLOAD_MAX) of them as long as the texts keep to their bounds.
     pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer(Bytes::new());
+        out.bytes(&self.fixed());
+        for text in [self.operation, self.endpoint, self.method, self.plan] {
+            out.text(text);
+        }
+        let optional = [self.request_id, self.source, self.refusal, self.would_refuse];
+        for text in optional.into_iter().flatten() {
+            out.text(text);
+        }
+        for (name, value) in self.tags {
+            out.text(name);
+            out.text(value);
+        }
+        for (meter, units) in self.units {
+            out.text(meter.as_str());
+            out.bytes(&units.get().to_le_bytes());
+        }
+        for charge in self.charges {
+            out.bytes(&charge.to_bytes());
+        }
+        out.0
+    }
+
+    /// What has the same length in every record.
+    fn fixed(&self) -> [u8; FIXED] {
         let flags = Flags::USER.when(self.user.is_some())
             | Flags::KEY.when(self.key.is_some())
             | Flags::GRPC.when(self.grpc_status.is_some())
@@ -161,57 +189,50 @@ impl Draft<'_> {
             | Flags::REFUSAL.when(self.refusal.is_some())
             | Flags::WOULD_REFUSE.when(self.would_refuse.is_some())
             | Flags::OVER.when(self.over);
-        let mut out = Writer(Bytes::new());
-        out.bytes(&[VERSION, code_of(self.outcome)]);
-        out.bytes(&flags.0.to_le_bytes());
-        out.bytes(&self.status.to_le_bytes());
-        out.uuid(self.id.as_uuid());
-        out.long(self.at.as_micros().cast_unsigned());
-        out.uuid(self.account.as_uuid());
-        if let Some(user) = self.user {
-            out.uuid(user.as_uuid());
+        let mut fixed = Fixed::default();
+        fixed.put([VERSION, code_of(self.outcome)]);
+        fixed.put(flags.0.to_le_bytes());
+        fixed.put(self.status.to_le_bytes());
+        fixed.put([self.grpc_status.unwrap_or_default()]);
+        fixed.put([self.tags.len(), self.units.len(), self.charges.len()].map(short));
+        fixed.put(self.at.as_micros().to_le_bytes());
+        let uuids = [
+            self.id.as_uuid(),
+            self.account.as_uuid(),
+            self.user.map_or(Uuid::nil(), |user| user.as_uuid()),
+            self.key.map_or(Uuid::nil(), |key| key.as_uuid()),
+        ];
+        for uuid in uuids {
+            fixed.put(*uuid.as_bytes());
         }
-        if let Some(key) = self.key {
-            out.uuid(key.as_uuid());
+        let numbers = [
+            self.response_time_us,
+            self.first_byte_us.unwrap_or_default(),
+            self.bytes_in,
+            self.bytes_out,
+        ];
+        for number in numbers {
+            fixed.put(number.to_le_bytes());
         }
-        if let Some(status) = self.grpc_status {
-            out.bytes(&[status]);
+        fixed.bytes
+    }
+}
+
+impl Charge {
+    fn to_bytes(self) -> [u8; CHARGE] {
+        let mut fixed = Fixed::default();
+        fixed.put([self.meter]);
+        let numbers = [
+            self.period.start.as_micros().cast_unsigned(),
+            self.period.end.as_micros().cast_unsigned(),
+            self.limit.map_or(u64::MAX, Units::get),
+            self.lease.map_or(u64::MAX, |token| token.0),
+            self.units.get(),
+        ];
+        for number in numbers {
+            fixed.put(number.to_le_bytes());
         }
-        out.long(self.response_time_us);
-        if let Some(time) = self.first_byte_us {
-            out.long(time);
-        }
-        out.long(self.bytes_in);
-        out.long(self.bytes_out);
-        for text in [self.operation, self.endpoint, self.method, self.plan] {
-            out.text(text);
-        }
-        let optional = [self.request_id, self.source, self.refusal, self.would_refuse];
-        for text in optional.into_iter().flatten() {
-            out.text(text);
-        }
-        out.bytes(&[
-            short(self.tags.len()),
-            short(self.units.len()),
-            short(self.charges.len()),
-        ]);
-        for (name, value) in self.tags {
-            out.text(name);
-            out.text(value);
-        }
-        for (meter, units) in self.units {
-            out.text(meter.as_str());
-            out.long(units.get());
-        }
-        for charge in self.charges {
-            out.bytes(&[charge.meter]);
-            out.long(charge.period.start.as_micros().cast_unsigned());
-            out.long(charge.period.end.as_micros().cast_unsigned());
-            out.long(charge.limit.map_or(u64::MAX, Units::get));
-            out.long(charge.lease.map_or(u64::MAX, |token| token.0));
-            out.long(charge.units.get());
-        }
-        out.0
+        fixed.bytes
     }
 }
 
@@ -219,19 +240,33 @@ fn short(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
+/// Bytes of a known number, written one behind the other.
+struct Fixed<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for Fixed<N> {
+    fn default() -> Self {
+        Self {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+}
+
+impl<const N: usize> Fixed<N> {
+    fn put<const M: usize>(&mut self, bytes: [u8; M]) {
+        self.bytes[self.len..self.len + M].copy_from_slice(&bytes);
+        self.len += M;
+    }
+}
+
 struct Writer(Bytes);
 
 impl Writer {
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
-    }
-
-    fn long(&mut self, number: u64) {
-        self.bytes(&number.to_le_bytes());
-    }
-
-    fn uuid(&mut self, uuid: Uuid) {
-        self.bytes(uuid.as_bytes());
     }
 
     fn text(&mut self, text: &str) {
@@ -250,18 +285,19 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let outcome = *OUTCOMES.get(usize::from(from.byte()?))?;
     let flags = Flags(from.short()?);
     let status = from.short()?;
-    let id = EventId::from_uuid(from.uuid()?);
+    let grpc_status = Some(from.byte()?).filter(|_| flags.has(Flags::GRPC));
+    let (tags, meters, charges) = (from.byte()?, from.byte()?, from.byte()?);
     let at = from.time()?;
+    let id = EventId::from_uuid(from.uuid()?);
     let account = AccountId::from_uuid(from.uuid()?);
-    let user = from
-        .when(flags.has(Flags::USER), Source::uuid)?
+    let user = Some(from.uuid()?)
+        .filter(|_| flags.has(Flags::USER))
         .map(UserId::from_uuid);
-    let key = from
-        .when(flags.has(Flags::KEY), Source::uuid)?
+    let key = Some(from.uuid()?)
+        .filter(|_| flags.has(Flags::KEY))
         .map(KeyId::from_uuid);
-    let grpc_status = from.when(flags.has(Flags::GRPC), Source::byte)?;
     let response_time_us = from.long()?;
-    let first_byte_us = from.when(flags.has(Flags::FIRST_BYTE), Source::long)?;
+    let first_byte_us = Some(from.long()?).filter(|_| flags.has(Flags::FIRST_BYTE));
     let bytes_in = from.long()?;
     let bytes_out = from.long()?;
     let operation = OperationName::parse(from.text()?).ok()?;
@@ -278,7 +314,6 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let would_refuse = from
         .when(flags.has(Flags::WOULD_REFUSE), Source::text)?
         .map(str::to_owned);
-    let (tags, meters, charges) = (from.byte()?, from.byte()?, from.byte()?);
     let tags = from.list(tags, |from| {
         Some((from.text()?.to_owned(), from.text()?.to_owned()))
     })?;

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use hm_metering::conformance::{Fixture, keys};
 use hm_metering::error::{StoreErrorKind, StoreResult};
-use hm_metering::key::KeyDigest;
+use hm_metering::key::{KeyDigest, KeyHash};
 use hm_metering::keys::{
-    ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey,
+    ChangeCursor, ChangePage, ChangeSubject, IpAllow, KeyLimits, KeyPatch, KeyRecord, KeyUse, NewKey,
+    StoredKey,
 };
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{AccountId, KeyId, KeyStore, MemoryStore, PlanId, Timestamp};
@@ -20,6 +21,8 @@ enum Fault {
     InsertTakesAnyAccount,
     FindsByFirstDigestOnly,
     KeepsTheFirstPlan,
+    ForgetsTheNextPlan,
+    KeepsTheNextPlan,
     FindsNoRevokedKeys,
     ShowsForeignKeys,
     RevokesForeignKeys,
@@ -40,11 +43,22 @@ enum Fault {
     ListIsOldestFirst,
     AnyCursorIsTaken,
     FeedLosesEvenVersions,
+    FeedLosesAccounts,
     FeedStopsAfterAPage,
     FeedIgnoresTheLimit,
     FeedGoesBack,
     CutsTimesToMilliseconds,
     TrimsNames,
+    ForgetsNetworks,
+    ForgetsLimits,
+    CutsLimits,
+    UpdateKeepsNetworks,
+    RehashDoesNothing,
+    RehashForgetsTheSlowHash,
+    RehashIgnoresTheOldDigest,
+    RehashConflictIsALostRace,
+    RehashIsInTheFeed,
+    RehashRaisesTheVersion,
 }
 
 struct Broken {
@@ -52,7 +66,9 @@ struct Broken {
     fault: Option<Fault>,
     owners: Mutex<HashMap<KeyId, AccountId>>,
     plans: Mutex<HashMap<AccountId, PlanId>>,
+    next_plans: Mutex<HashMap<AccountId, (PlanId, Timestamp)>>,
     last_reported: Mutex<HashMap<KeyId, Timestamp>>,
+    digests: Mutex<HashMap<KeyId, KeyDigest>>,
 }
 
 impl Broken {
@@ -90,6 +106,15 @@ impl KeyStore for Broken {
         if self.has(Fault::TrimsNames) {
             key.name = key.name.trim().to_owned();
         }
+        if self.has(Fault::ForgetsNetworks) {
+            key.ip_allow = IpAllow::default();
+        }
+        if self.has(Fault::ForgetsLimits) {
+            key.limits = KeyLimits::default();
+        }
+        if self.has(Fault::CutsLimits) {
+            key.limits = KeyLimits::new(key.limits.rates().iter().take(1).cloned()).unwrap();
+        }
         if self.has(Fault::InsertTakesAnyAccount) {
             self.store
                 .add_account(key.account, PlanId::from_static("free"), key.created_at);
@@ -97,6 +122,7 @@ impl KeyStore for Broken {
         let answer = self.store.insert(&key).await;
         if answer.is_ok() {
             self.owners.lock().unwrap().insert(key.id, key.account);
+            self.digests.lock().unwrap().insert(key.id, key.digest);
         }
         match answer {
             Err(error) if self.has(Fault::InsertOverwrites) && error.kind() == StoreErrorKind::Conflict => {
@@ -123,6 +149,18 @@ impl KeyStore for Broken {
         let mut found = self.store.find_by_digest(digests).await?;
         if self.has(Fault::FindsNoRevokedKeys) {
             found = found.filter(|found| found.record.revoked_at.is_none());
+        }
+        if let Some(found) = found.as_mut().filter(|_| self.has(Fault::ForgetsTheNextPlan)) {
+            found.next_plan = None;
+        }
+        if let Some(found) = found.as_mut().filter(|_| self.has(Fault::KeepsTheNextPlan)) {
+            let mut next_plans = self.next_plans.lock().unwrap();
+            match &found.next_plan {
+                Some(next) => {
+                    next_plans.insert(found.record.account, next.clone());
+                }
+                None => found.next_plan = next_plans.get(&found.record.account).cloned(),
+            }
         }
         if let Some(found) = found.as_mut().filter(|_| self.has(Fault::KeepsTheFirstPlan)) {
             let mut plans = self.plans.lock().unwrap();
@@ -171,6 +209,9 @@ impl KeyStore for Broken {
         let mut patch = patch.clone();
         if self.has(Fault::UpdateClearsScopes) && patch.scopes.is_none() {
             patch.scopes = Some(Vec::new());
+        }
+        if self.has(Fault::UpdateKeepsNetworks) {
+            patch.ip_allow = None;
         }
         let mut answer = self.store.update(account, key, &patch, now).await;
         if self.has(Fault::UpdateRevives) && answer.is_err() {
@@ -235,6 +276,38 @@ impl KeyStore for Broken {
         Ok(answer)
     }
 
+    async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool> {
+        if self.has(Fault::RehashDoesNothing) {
+            return Ok(true);
+        }
+        let mut to = to.clone();
+        if self.has(Fault::RehashForgetsTheSlowHash) {
+            to.slow = None;
+        }
+        let kept = self.digests.lock().unwrap()[&key];
+        let from = if self.has(Fault::RehashIgnoresTheOldDigest) {
+            &kept
+        } else {
+            from
+        };
+        let answer = self.store.rehash(key, from, &to).await;
+        if matches!(answer, Ok(true)) {
+            self.digests.lock().unwrap().insert(key, to.digest);
+            let owner = self.owner(key).unwrap();
+            if self.has(Fault::RehashIsInTheFeed) {
+                self.store.set_plan(owner, PlanId::from_static("free"));
+            }
+            if self.has(Fault::RehashRaisesTheVersion) {
+                let now = Timestamp::from_micros(0);
+                self.store.update(owner, key, &KeyPatch::default(), now).await?;
+            }
+        }
+        match answer {
+            Err(_) if self.has(Fault::RehashConflictIsALostRace) => Ok(false),
+            answer => answer,
+        }
+    }
+
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
         for used in uses {
             self.last_reported
@@ -264,6 +337,10 @@ impl KeyStore for Broken {
             page.changes
                 .retain(|change| !matches!(change, ChangeSubject::Key { version, .. } if version % 2 == 0));
         }
+        if self.has(Fault::FeedLosesAccounts) {
+            page.changes
+                .retain(|change| !matches!(change, ChangeSubject::Account(_)));
+        }
         if self.has(Fault::FeedStopsAfterAPage) && page.more {
             let rest = self.store.changes_since(Some(page.cursor), 1_000).await?;
             page.cursor = rest.cursor;
@@ -283,7 +360,9 @@ fn make(fault: Option<Fault>) -> Fixture<dyn KeyStore> {
         fault,
         owners: Mutex::default(),
         plans: Mutex::default(),
+        next_plans: Mutex::default(),
         last_reported: Mutex::default(),
+        digests: Mutex::default(),
     };
     Fixture::new(Arc::new(broken), MemoryAccounts(store))
 }
@@ -298,6 +377,11 @@ async fn every_fault_of_a_key_store_is_noticed() {
             "a_key_is_found_under_any_of_several_digests",
         ),
         (Fault::KeepsTheFirstPlan, "a_found_key_has_the_plan_of_now"),
+        (Fault::ForgetsTheNextPlan, "a_found_key_has_the_scheduled_plan"),
+        (
+            Fault::KeepsTheNextPlan,
+            "a_move_at_once_takes_a_scheduled_one_back",
+        ),
         (Fault::FindsNoRevokedKeys, "keys_that_are_not_valid_are_found"),
         (Fault::ShowsForeignKeys, "another_accounts_key_is_not_there"),
         (Fault::RevokesForeignKeys, "another_accounts_key_is_not_there"),
@@ -339,6 +423,7 @@ async fn every_fault_of_a_key_store_is_noticed() {
             Fault::FeedLosesEvenVersions,
             "every_change_of_a_key_is_in_the_feed",
         ),
+        (Fault::FeedLosesAccounts, "scheduled_moves_are_in_the_feed"),
         (Fault::FeedStopsAfterAPage, "the_feed_comes_in_pages"),
         (Fault::FeedIgnoresTheLimit, "the_feed_comes_in_pages"),
         (Fault::FeedGoesBack, "the_feed_comes_in_pages"),
@@ -347,6 +432,31 @@ async fn every_fault_of_a_key_store_is_noticed() {
             "times_are_kept_to_the_microsecond",
         ),
         (Fault::TrimsNames, "text_comes_back_as_it_was"),
+        (Fault::ForgetsNetworks, "a_new_key_is_answered_as_it_was_given"),
+        (Fault::ForgetsLimits, "a_new_key_is_answered_as_it_was_given"),
+        (Fault::CutsLimits, "a_key_keeps_all_its_networks_and_limits"),
+        (
+            Fault::RehashDoesNothing,
+            "a_rehashed_key_is_found_under_its_new_digest_only",
+        ),
+        (
+            Fault::RehashForgetsTheSlowHash,
+            "a_rehashed_key_is_found_under_its_new_digest_only",
+        ),
+        (
+            Fault::RehashIgnoresTheOldDigest,
+            "a_rehash_that_comes_late_changes_nothing",
+        ),
+        (Fault::RehashConflictIsALostRace, "a_rehash_never_overwrites"),
+        (Fault::RehashIsInTheFeed, "rehashing_is_not_in_the_feed"),
+        (
+            Fault::RehashRaisesTheVersion,
+            "a_rehashed_key_is_found_under_its_new_digest_only",
+        ),
+        (
+            Fault::UpdateKeepsNetworks,
+            "an_update_changes_what_it_names_and_nothing_else",
+        ),
     ];
     bites(keys::cases(), make, &faults).await;
 }

@@ -7,7 +7,8 @@ use hm_metering::conformance::{Fixture, MadeUpAccounts, quota};
 use hm_metering::error::{StoreErrorKind, StoreResult};
 use hm_metering::id::ReplicaId;
 use hm_metering::quota::{
-    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, Release, Settlement,
+    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaWindow, Release, Settlement,
+    WindowState,
 };
 use hm_metering::usage::BatchId;
 use hm_metering::{MemoryStore, MeterName, QuotaStore, Timestamp, Units};
@@ -38,6 +39,12 @@ enum Fault {
     PeriodEndsMatter,
     StartsAreCutToSeconds,
     BalancesAreSorted,
+    LeasesEndByThemselves,
+    SinceIsIgnored,
+    LaterCountersAreIgnored,
+    WindowsAreReadAndThenWritten,
+    WindowsMixMeters,
+    WindowsHaveNoOldest,
 }
 
 struct Broken {
@@ -45,6 +52,8 @@ struct Broken {
     fault: Option<Fault>,
     calls: AtomicU64,
     tokens: Mutex<HashMap<Holder, FencingToken>>,
+    /// Until when holders said that they would spend what they leased.
+    untils: Mutex<HashMap<Holder, Timestamp>>,
     /// Units that a fault has given away on top of what the store says.
     given_away: Mutex<HashMap<QuotaKey, u64>>,
 }
@@ -84,6 +93,31 @@ impl Broken {
         *self.given_away.lock().unwrap().entry(key.clone()).or_default() += units;
     }
 
+    async fn window(&self, key: &QuotaKey, since: Timestamp) -> StoreResult<Balance> {
+        let window = QuotaWindow {
+            account: key.account,
+            meter: key.meter.clone(),
+            since,
+        };
+        Ok(self.store.windows(&[window]).await?[0].balance)
+    }
+
+    /// Gives back what holders have whose time is over.
+    async fn end_leases(&self, now: Timestamp) -> StoreResult<()> {
+        let over: Vec<Holder> = {
+            let mut untils = self.untils.lock().unwrap();
+            untils
+                .extract_if(|_, until| *until < now)
+                .map(|(holder, _)| holder)
+                .collect()
+        };
+        for Holder { replica, .. } in over {
+            let epoch = u64::MAX;
+            self.store.close_earlier(Holder { replica, epoch }, now).await?;
+        }
+        Ok(())
+    }
+
     async fn balance(&self, key: &QuotaKey) -> StoreResult<Balance> {
         let answer = self.store.balances(std::slice::from_ref(key)).await?;
         Ok(self.shown(key, answer[0]))
@@ -109,6 +143,25 @@ impl QuotaStore for Broken {
         if self.has(Fault::ReadsAndThenWrites) {
             tokio::task::yield_now().await;
             ask.want = ask.want.min(free);
+            ask.limit = Units::MAX;
+        }
+        if self.has(Fault::LeasesEndByThemselves) {
+            self.end_leases(ask.now).await?;
+            self.untils.lock().unwrap().insert(ask.holder, ask.until);
+        }
+        if self.has(Fault::SinceIsIgnored) {
+            ask.since = None;
+        }
+        if self.has(Fault::LaterCountersAreIgnored) && ask.since.is_some() {
+            let later = self.window(&ask.key, ask.key.period.end).await?;
+            ask.limit = ask.limit.plus(later.used).plus(later.leased);
+        }
+        if self.has(Fault::WindowsAreReadAndThenWritten)
+            && let Some(since) = ask.since.take()
+        {
+            let sum = self.window(&ask.key, since).await?;
+            tokio::task::yield_now().await;
+            ask.want = ask.want.min(ask.limit.minus(sum.used).minus(sum.leased));
             ask.limit = Units::MAX;
         }
         let answer = self.store.lease(&ask).await;
@@ -213,6 +266,20 @@ impl QuotaStore for Broken {
         Ok(keys.iter().zip(answer).map(shown).collect())
     }
 
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        let mut windows = windows.to_vec();
+        if self.has(Fault::WindowsMixMeters) {
+            windows
+                .iter_mut()
+                .for_each(|window| window.meter = MeterName::REQUESTS);
+        }
+        let mut states = self.store.windows(&windows).await?;
+        if self.has(Fault::WindowsHaveNoOldest) {
+            states.iter_mut().for_each(|state| state.oldest = None);
+        }
+        Ok(states)
+    }
+
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {
         if self.has(Fault::CloseGivesNothingBack) {
             return Ok(Units::ZERO);
@@ -251,6 +318,7 @@ fn make(fault: Option<Fault>) -> Fixture<dyn QuotaStore> {
         fault,
         calls: AtomicU64::new(0),
         tokens: Mutex::default(),
+        untils: Mutex::default(),
         given_away: Mutex::default(),
     };
     Fixture::new(Arc::new(broken), MadeUpAccounts)
@@ -305,6 +373,15 @@ async fn every_fault_of_a_quota_store_is_noticed() {
         (Fault::PeriodEndsMatter, "a_periods_start_makes_the_counter"),
         (Fault::StartsAreCutToSeconds, "counters_do_not_touch_each_other"),
         (Fault::BalancesAreSorted, "many_balances_are_answered_in_order"),
+        (Fault::LeasesEndByThemselves, "a_lease_does_not_end_by_itself"),
+        (Fault::SinceIsIgnored, "the_counters_of_a_window_share_its_limit"),
+        (Fault::LaterCountersAreIgnored, "later_counters_of_a_window_count"),
+        (
+            Fault::WindowsAreReadAndThenWritten,
+            "many_sub_periods_get_exactly_the_limit",
+        ),
+        (Fault::WindowsMixMeters, "a_window_is_the_sum_of_its_counters"),
+        (Fault::WindowsHaveNoOldest, "a_window_is_the_sum_of_its_counters"),
     ];
     bites(quota::cases(), make, &faults).await;
 }

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use hm_metering::conformance::{Fixture, MadeUpAccounts, SettlingStore, settling};
 use hm_metering::error::StoreResult;
 use hm_metering::quota::{
-    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, Release, Settlement, StoreIdentity,
+    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaWindow, Release, Settlement, StoreIdentity,
+    WindowState,
 };
 use hm_metering::usage::{Batch, BatchId, Recorded};
 use hm_metering::{MemoryStore, QuotaStore, Timestamp, Units, UsageSink};
@@ -65,6 +66,10 @@ impl QuotaStore for Broken {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         self.store.balances(keys).await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        self.store.windows(windows).await
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {

@@ -1,12 +1,15 @@
 //! What is sent about keys, and what of it is accepted.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use hm_metering::keys::KeyPatch;
+use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch};
+use hm_metering::plan::RateLimit;
 use hm_metering::{KeyEnv, Timestamp};
+use ipnet::IpNet;
 use salvo::oapi::ToSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::errors::Mistakes;
 use crate::domain::keys::KeyWish;
@@ -18,6 +21,9 @@ const LONGEST_SCOPE: usize = 64;
 const MOST_FACTS: usize = 16;
 const LONGEST_FACT_NAME: usize = 64;
 const LONGEST_FACT: usize = 256;
+const LONGEST_RATE_SECONDS: u32 = 24 * 60 * 60;
+/// The name of a key's own rate in refusals.
+const OWN_RATE: &str = "key";
 const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A key to be made.
@@ -38,6 +44,12 @@ pub struct KeyBody {
     #[serde(default)]
     #[salvo(schema(value_type = Option<String>))]
     env: KeyEnv,
+    /// Networks that it may be used from, such as `203.0.113.0/24` or one address; at most 64, anywhere unless said.
+    #[serde(default)]
+    ip_allow: Vec<String>,
+    /// A rate of its own, beside its account's.
+    #[serde(default)]
+    rate_limit: Option<RateLimitBody>,
     /// Facts of your own: at most 16, with names of at most 64 and values of at most 256 characters.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -56,6 +68,13 @@ pub struct KeyPatchBody {
     /// False switches it off, true on again.
     #[serde(default)]
     is_active: Option<bool>,
+    /// All networks; none for anywhere.
+    #[serde(default)]
+    ip_allow: Option<Vec<String>>,
+    /// Another rate; null for none of its own.
+    #[serde(default, deserialize_with = "given")]
+    #[salvo(schema(value_type = Option<RateLimitBody>))]
+    rate_limit: Option<Option<RateLimitBody>>,
     /// Null for never.
     #[serde(default, deserialize_with = "given")]
     #[salvo(schema(value_type = Option<String>, format = DateTime))]
@@ -63,6 +82,21 @@ pub struct KeyPatchBody {
     /// All facts.
     #[serde(default)]
     metadata: Option<BTreeMap<String, String>>,
+}
+
+/// How often a key may be used.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[salvo(schema(name = "KeyRateLimit"))]
+pub struct RateLimitBody {
+    /// So many requests, at least one,
+    limit: u32,
+    /// in so many seconds: 1, unless said, to 86400.
+    #[serde(default = "one")]
+    per_seconds: u32,
+    /// How many may come at once; `limit`, unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
 }
 
 /// How a key is replaced.
@@ -85,14 +119,20 @@ impl KeyBody {
         );
         let scopes = mistakes.check("scopes", scopes(self.scopes));
         let metadata = mistakes.check("metadata", facts(self.metadata));
-        match (name, expires_at, scopes, metadata) {
-            (Some(name), Some(expires_at), Some(scopes), Some(metadata)) => Ok(KeyWish {
-                name,
-                env: self.env,
-                scopes,
-                expires_at,
-                metadata,
-            }),
+        let ip_allow = mistakes.check("ipAllow", networks(&self.ip_allow));
+        let limits = mistakes.check("rateLimit", limits(self.rate_limit));
+        match (name, expires_at, scopes, ip_allow, limits, metadata) {
+            (Some(name), Some(expires_at), Some(scopes), Some(ip_allow), Some(limits), Some(metadata)) => {
+                Ok(KeyWish {
+                    name,
+                    env: self.env,
+                    scopes,
+                    ip_allow,
+                    limits,
+                    expires_at,
+                    metadata,
+                })
+            }
             _ => Err(mistakes.into_error()),
         }
     }
@@ -106,14 +146,20 @@ impl KeyPatchBody {
         let expires_at = mistakes.check("expiresAt", self.expires_at.map(end).transpose());
         let scopes = mistakes.check("scopes", self.scopes.map(scopes).transpose());
         let metadata = mistakes.check("metadata", self.metadata.map(facts).transpose());
-        match (name, expires_at, scopes, metadata) {
-            (Some(name), Some(expires_at), Some(scopes), Some(metadata)) => Ok(KeyPatch {
-                name,
-                scopes,
-                is_active: self.is_active,
-                expires_at,
-                metadata,
-            }),
+        let ip_allow = mistakes.check("ipAllow", self.ip_allow.as_deref().map(networks).transpose());
+        let limits = mistakes.check("rateLimit", self.rate_limit.map(limits).transpose());
+        match (name, expires_at, scopes, ip_allow, limits, metadata) {
+            (Some(name), Some(expires_at), Some(scopes), Some(ip_allow), Some(limits), Some(metadata)) => {
+                Ok(KeyPatch {
+                    name,
+                    scopes,
+                    ip_allow,
+                    limits,
+                    is_active: self.is_active,
+                    expires_at,
+                    metadata,
+                })
+            }
             _ => Err(mistakes.into_error()),
         }
     }
@@ -161,6 +207,50 @@ fn scopes(mut scopes: Vec<String>) -> Result<Vec<String>, &'static str> {
     scopes.sort_unstable();
     scopes.dedup();
     Ok(scopes)
+}
+
+fn networks(texts: &[String]) -> Result<IpAllow, &'static str> {
+    if texts.len() > IpAllow::MAX {
+        return Err("must be at most 64 networks");
+    }
+    let parse = |text: &String| {
+        let network: Option<IpNet> = text.parse().ok();
+        network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    };
+    let parsed: Option<Vec<IpNet>> = texts.iter().map(parse).collect();
+    let parsed = parsed.ok_or("must each be an address or a network such as 203.0.113.0/24")?;
+    IpAllow::new(parsed).map_err(|_| "must be at most 64 networks")
+}
+
+fn limits(rate: Option<RateLimitBody>) -> Result<KeyLimits, &'static str> {
+    let Some(rate) = rate else {
+        return Ok(KeyLimits::default());
+    };
+    if !(1..=LONGEST_RATE_SECONDS).contains(&rate.per_seconds) {
+        return Err("must have 1 to 86400 in `perSeconds`");
+    }
+    let rate = RateLimit {
+        name: OWN_RATE.to_owned(),
+        limit: rate.limit,
+        per: Duration::from_secs(rate.per_seconds.into()),
+        burst: rate.burst.unwrap_or(rate.limit),
+    };
+    KeyLimits::new([rate]).map_err(|_| "must have a `limit` and `burst` of at least 1")
+}
+
+impl RateLimitBody {
+    /// The one rate of a key's own that can be given here.
+    pub(super) fn of(limits: &KeyLimits) -> Option<Self> {
+        limits.rates().first().map(|rate| Self {
+            limit: rate.limit,
+            per_seconds: u32::try_from(rate.per.as_secs()).unwrap_or(u32::MAX),
+            burst: Some(rate.burst),
+        })
+    }
+}
+
+const fn one() -> u32 {
+    1
 }
 
 fn facts(facts: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, &'static str> {

@@ -11,7 +11,7 @@ use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
 use salvo::writing::Json;
 
-pub use self::body::{KeyBody, KeyPatchBody, RotateBody};
+pub use self::body::{KeyBody, KeyPatchBody, RateLimitBody, RotateBody};
 pub use self::view::{IssuedKeyView, KeyList, KeyView};
 
 use super::paging::Paging;
@@ -59,7 +59,7 @@ pub async fn show(app: App, caller: Caller, key_id: PathParam<String>) -> Result
         .map(|record| Json(record.into()))
 }
 
-/// Renames a key, changes its scopes, its end or its facts, switches it off or on. Holds from the next request on.
+/// Renames a key, changes its scopes, its networks, its rate, its end or its facts, switches it off or on. Holds from the next request on.
 #[endpoint(tags("keys"), operation_id = "updateKey")]
 pub async fn update(
     app: App,

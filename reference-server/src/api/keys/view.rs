@@ -9,6 +9,7 @@ use salvo::oapi::ToSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::body::RateLimitBody;
 use crate::secret::Secret;
 
 /// What may be seen of a key.
@@ -28,6 +29,10 @@ pub struct KeyView {
     pub env: String,
     /// What it may do.
     pub scopes: Vec<String>,
+    /// The networks it may be used from; none for anywhere.
+    pub ip_allow: Vec<String>,
+    /// The rate of its own, beside its account's.
+    pub rate_limit: Option<RateLimitBody>,
     /// False while it is switched off, and after it was revoked.
     pub is_active: bool,
     /// When it was made.
@@ -89,6 +94,8 @@ impl From<KeyRecord> for KeyView {
             last4: key.last4,
             env: key.env.as_str().to_owned(),
             scopes: key.scopes,
+            ip_allow: key.ip_allow.networks().iter().map(ToString::to_string).collect(),
+            rate_limit: RateLimitBody::of(&key.limits),
             is_active: key.is_active,
             created_at: key.created_at,
             last_used: key.last_used_at,

@@ -1,13 +1,16 @@
-//! Plans: named sets of rate limits and quotas.
+//! Plans: named sets of rate limits, concurrency limits and quotas.
+
+mod text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use thiserror::Error;
 
+use self::text::PlanText;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::{MeterName, PlanId};
 use crate::period::PeriodRule;
@@ -19,12 +22,24 @@ use crate::units::Units;
 pub struct RateLimit {
     /// Its name in `RateLimit-Policy` and in refusals, such as `second`.
     pub name: String,
-    /// How many requests flow in each window, whatever they cost; at least one.
+    /// How many requests flow in each window; at least one. A request counts as many times as its operation's
+    /// [`rate_cost`](crate::Operation::rate_cost) says.
     pub limit: u32,
     /// The window; more than nothing.
     pub per: Duration,
     /// How many may come at once; at least one.
     pub burst: u32,
+}
+
+/// How many requests of an account may be under way at the same time, on one replica.
+///
+/// A request is under way from its admission until its response has ended, however it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrencyLimit {
+    /// Its name in refusals, such as `concurrent`.
+    pub name: String,
+    /// How many; at least one.
+    pub limit: u32,
 }
 
 /// How many units of a meter a period allows.
@@ -36,6 +51,47 @@ pub struct Quota {
     pub limit: Option<Units>,
     /// The period.
     pub period: PeriodRule,
+    /// What becomes of requests that the limit has no room for. It makes no difference to an unlimited quota.
+    pub mode: QuotaMode,
+}
+
+impl Quota {
+    /// The most units that may be leased from the store; none for unlimited.
+    pub(crate) fn lease_limit(&self) -> Option<Units> {
+        self.mode.lease_limit(self.limit)
+    }
+}
+
+impl QuotaMode {
+    /// The most units that may be leased from the store where `limit` holds.
+    pub(crate) fn lease_limit(self, limit: Option<Units>) -> Option<Units> {
+        match self {
+            Self::Balanced { overshoot } => limit.map(|limit| limit.plus(overshoot)),
+            Self::Strict | Self::Soft | Self::Shadow => limit,
+        }
+    }
+}
+
+/// What becomes of requests that a quota has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum QuotaMode {
+    /// They are refused, and all replicas together never let through more than the limit. Near the limit replicas lease
+    /// few units at a time, so requests wait for the store more often.
+    #[default]
+    Strict,
+    /// They are refused once a replica knows that the limit is reached. As it learns late what others use, all replicas
+    /// together may let through up to `overshoot` units more than the limit, and never more than that. Leases stay large
+    /// near the limit in return.
+    Balanced {
+        /// The most units beyond the limit.
+        overshoot: Units,
+    },
+    /// They are let through, counted, and marked as over the limit.
+    Soft,
+    /// They are let through, counted, and marked with the code they would have been refused with: for trying a limit out
+    /// before it is enforced.
+    Shadow,
 }
 
 /// A plan's limits. All of them hold at once.
@@ -45,6 +101,8 @@ pub struct Plan {
     pub id: PlanId,
     /// Per account, in the order they are checked.
     pub rates: Vec<RateLimit>,
+    /// Per account and replica; all of them hold for every request.
+    pub concurrency: Vec<ConcurrencyLimit>,
     /// Per account; each meter once. The first is the one that `X-RateLimit-*` headers describe.
     pub quotas: Vec<Quota>,
 }
@@ -69,7 +127,14 @@ pub trait PlanSource: Send + Sync + 'static {
 /// let plans = Plans::from_toml(r#"
 ///     [free]
 ///     rates = [{ name = "second", limit = 100, per_seconds = 1 }]
+///     concurrency = [{ name = "concurrent", limit = 10 }]
 ///     quotas = [{ meter = "requests", limit = 1000, period = "anchored_month" }]
+///
+///     [pro]
+///     quotas = [
+///         { meter = "requests", limit = 100000, period = "anchored_month", mode = { balanced = 50 } },
+///         { meter = "tokens", limit = 1000000, period = "day", mode = "soft" },
+///     ]
 ///
 ///     [enterprise]
 ///     quotas = [{ meter = "requests", limit = "unlimited", period = "anchored_month" }]
@@ -90,8 +155,8 @@ impl Plans {
     /// Checks and keeps `plans`.
     ///
     /// # Errors
-    /// When a name is there twice, a rate lets nothing through or has a name that can't stand in a header, or a
-    /// plan counts a meter in two quotas.
+    /// When a name is there twice, a rate or concurrency limit lets nothing through or has a name that can't stand in a
+    /// header, or a plan counts a meter in two quotas.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Result<Self, PlansError> {
         let mut mistakes = Vec::new();
         let mut kept = BTreeMap::new();
@@ -110,7 +175,8 @@ impl Plans {
     }
 
     /// Reads plans from TOML, a table for each; the example above shows every field. A rate's `burst` is its
-    /// `limit` unless given.
+    /// `limit` unless given. A quota's `mode` is `"strict"` unless given, or `"soft"`, `"shadow"`, or `{ balanced = n }`
+    /// for an overshoot of at most `n` units.
     ///
     /// # Errors
     /// When it is not TOML, has a field that is not known, or a value that makes no sense.
@@ -148,12 +214,19 @@ fn check(plan: &Plan, mistakes: &mut Vec<String>) {
                 rate.name
             ));
         }
-        if rate.name.is_empty() || rate.name.len() > 64 || !rate.name.bytes().all(is_plain) {
+        check_name(id, "rate", &rate.name, mistakes);
+    }
+    for (i, limit) in plan.concurrency.iter().enumerate() {
+        let name = &limit.name;
+        if limit.limit == 0 {
             mistakes.push(format!(
-                "plan {id}, rate {:?}: a name has 1 to 64 of a-z, 0-9, '_' and '-'",
-                rate.name
+                "plan {id}, concurrency {name:?}: the limit must be more than 0"
             ));
         }
+        if plan.concurrency[..i].iter().any(|other| other.name == *name) {
+            mistakes.push(format!("plan {id}: concurrency {name:?} is there twice"));
+        }
+        check_name(id, "concurrency", name, mistakes);
     }
     for (i, quota) in plan.quotas.iter().enumerate() {
         if plan.quotas[..i].iter().any(|other| other.meter == quota.meter) {
@@ -162,86 +235,16 @@ fn check(plan: &Plan, mistakes: &mut Vec<String>) {
     }
 }
 
+fn check_name(id: &PlanId, what: &str, name: &str, mistakes: &mut Vec<String>) {
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+        mistakes.push(format!(
+            "plan {id}, {what} {name:?}: a name has 1 to 64 of a-z, 0-9, '_' and '-'"
+        ));
+    }
+}
+
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlanText {
-    #[serde(default)]
-    rates: Vec<RateText>,
-    #[serde(default)]
-    quotas: Vec<QuotaText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RateText {
-    name: String,
-    limit: u32,
-    per_seconds: u32,
-    burst: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QuotaText {
-    meter: MeterName,
-    #[serde(deserialize_with = "limit")]
-    limit: Option<Units>,
-    period: PeriodRule,
-}
-
-fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Units>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a limit is a number of units or \"unlimited\"")]
-    enum Limit {
-        Units(Units),
-        Word(Word),
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Word {
-        Unlimited,
-    }
-    Ok(match Limit::deserialize(deserializer)? {
-        Limit::Units(units) => Some(units),
-        Limit::Word(Word::Unlimited) => None,
-    })
-}
-
-impl TryFrom<BTreeMap<PlanId, PlanText>> for Plans {
-    type Error = PlansError;
-
-    fn try_from(texts: BTreeMap<PlanId, PlanText>) -> Result<Self, PlansError> {
-        Self::new(texts.into_iter().map(|(id, text)| Plan {
-            id,
-            rates: text.rates.into_iter().map(RateLimit::from).collect(),
-            quotas: text.quotas.into_iter().map(Quota::from).collect(),
-        }))
-    }
-}
-
-impl From<RateText> for RateLimit {
-    fn from(text: RateText) -> Self {
-        Self {
-            name: text.name,
-            limit: text.limit,
-            per: Duration::from_secs(u64::from(text.per_seconds)),
-            burst: text.burst.unwrap_or(text.limit),
-        }
-    }
-}
-
-impl From<QuotaText> for Quota {
-    fn from(text: QuotaText) -> Self {
-        Self {
-            meter: text.meter,
-            limit: text.limit,
-            period: text.period,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -254,6 +257,7 @@ mod tests {
             r#"
             [free]
             rates = [{ name = "a\"b", limit = 0, per_seconds = 1 }]
+            concurrency = [{ name = "c", limit = 0 }, { name = "c", limit = 1 }]
             quotas = [
                 { meter = "requests", limit = 1, period = "day" },
                 { meter = "requests", limit = 2, period = "hour" },
@@ -262,7 +266,13 @@ mod tests {
         )
         .unwrap_err()
         .to_string();
-        for part in ["more than 0", "a name has", "two quotas"] {
+        for part in [
+            "window must be more than 0",
+            "a name has",
+            "the limit must be more than 0",
+            "there twice",
+            "two quotas",
+        ] {
             assert!(error.contains(part), "{part:?} is missing in {error}");
         }
     }
@@ -274,9 +284,31 @@ mod tests {
             "[free]\nquotas = [{ meter = \"requests\", limit = \"many\", period = \"day\" }]",
             "[free]\nquotas = [{ meter = \"requests\", limit = -1, period = \"day\" }]",
             "[free]\nquotas = [{ meter = \"requests\", limit = 1, period = \"fortnight\" }]",
+            "[free]\nquotas = [{ meter = \"requests\", limit = 1, period = \"day\", mode = \"lax\" }]",
+            "[free]\nquotas = [{ meter = \"requests\", limit = 1, period = \"day\", mode = { balanced = -1 } }]",
+            "[free]\nconcurrency = [{ name = \"c\", limit = -1 }]",
             "[Free]\n",
         ] {
             assert!(Plans::from_toml(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_mode_can_be_said() {
+        let mode = |text: &str| {
+            let plans =
+                format!("[free]\nquotas = [{{ meter = \"requests\", limit = 100, period = \"day\"{text} }}]");
+            let plans = Plans::from_toml(&plans).unwrap();
+            let quota = plans.get(&PlanId::from_static("free")).unwrap().quotas[0].clone();
+            (quota.mode, quota.lease_limit().map(Units::get))
+        };
+        let balanced = QuotaMode::Balanced {
+            overshoot: Units::new(50),
+        };
+        assert_eq!(mode(""), (QuotaMode::Strict, Some(100)));
+        assert_eq!(mode(", mode = \"strict\""), (QuotaMode::Strict, Some(100)));
+        assert_eq!(mode(", mode = { balanced = 50 }"), (balanced, Some(150)));
+        assert_eq!(mode(", mode = \"soft\""), (QuotaMode::Soft, Some(100)));
+        assert_eq!(mode(", mode = \"shadow\""), (QuotaMode::Shadow, Some(100)));
     }
 }

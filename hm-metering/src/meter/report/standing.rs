@@ -1,0 +1,226 @@
+//! The limits of an account as they stand, for answers and refusals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{LimitReport, RateReport};
+use crate::meter::account::Account;
+use crate::meter::bucket::{Bucket, Violated};
+use crate::meter::decide::{Decision, Hold, Now, open};
+use crate::name::MeterName;
+use crate::period::Period;
+use crate::plan::{ConcurrencyLimit, Quota};
+use crate::quota::{Lease, nanos};
+use crate::rate::gcra::Check;
+use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
+use crate::units::Units;
+
+/// For how long units that other processes hold and do not use stay with them, about.
+const HELD_FOR: Duration = Duration::from_secs(10);
+/// When a request that found no slot should come back. Nobody can tell when one of those under way ends.
+const SLOT_FREE_AFTER: Duration = Duration::from_secs(1);
+
+/// Refuses for one of the account's rates or, at positions behind them, of the key's `own`; names the others that refuse as
+/// well.
+pub(crate) fn refuse_for_rate(
+    account: &Account,
+    own: &[Bucket],
+    rate_units: u32,
+    (position, check): Violated,
+    now: Now,
+) -> Decision {
+    let ticks = nanos(now.monotonic);
+    let mut report = report(account, 0, now);
+    let buckets = || account.buckets.iter().chain(own).enumerate();
+    let Some((_, bucket)) = buckets().nth(position) else {
+        // There is no such bucket to be violated.
+        return Decision::Refused(Refusal::new(RefusalKind::RateLimited), report);
+    };
+    let is_of_plan = position < account.buckets.len();
+    let violated = |position: usize, bucket: &Bucket, limit: u32| ViolatedLimit {
+        name: if position < account.buckets.len() {
+            report.shape.rate_name(position).to_owned()
+        } else {
+            bucket.limit.name.clone()
+        },
+        limit: Units::from(limit),
+        remaining: Units::from(bucket.remaining(ticks)),
+        elsewhere: Units::ZERO,
+        needed: Units::from(rate_units),
+        reset: None,
+    };
+    let (refusal, wait) = match check {
+        // More than a burst never fits.
+        Check::Never => {
+            let limit = violated(position, bucket, bucket.limit.burst);
+            (
+                Refusal::new(RefusalKind::CostExceedsLimit).with_limit(limit),
+                None,
+            )
+        }
+        Check::Later(nanos) => {
+            let limit = violated(position, bucket, bucket.limit.limit);
+            let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(limit);
+            for (other, bucket) in buckets().filter(|(other, _)| *other != position) {
+                if matches!(bucket.peek(ticks, rate_units), Check::Later(_)) {
+                    refusal = refusal.with_limit(violated(other, bucket, bucket.limit.limit));
+                }
+            }
+            let wait = Duration::from_nanos(nanos);
+            (refusal.with_retry_after(wait), Some(wait))
+        }
+        Check::Fits(_) => (Refusal::new(RefusalKind::RateLimited), None),
+    };
+    // A key's own rates are not in the report.
+    report.rate = is_of_plan.then(|| RateReport {
+        position,
+        remaining: bucket.remaining(ticks),
+        wait,
+    });
+    Decision::Refused(refusal, report)
+}
+
+/// Refuses for a concurrency limit.
+pub(crate) fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit, now: Now) -> Decision {
+    let refusal = Refusal::new(RefusalKind::ConcurrencyLimited)
+        .with_limit(ViolatedLimit {
+            name: limit.name.clone(),
+            limit: Units::from(limit.limit),
+            remaining: Units::ZERO,
+            elsewhere: Units::ZERO,
+            needed: Units::ONE,
+            reset: None,
+        })
+        .with_retry_after(SLOT_FREE_AFTER);
+    Decision::Refused(refusal, report(account, 0, now))
+}
+
+/// Refuses for `quota`, one of the plan's, of which the request needs `need`.
+pub(crate) fn refuse_for_quota(
+    account: &Account,
+    quota: &Quota,
+    lease: &Lease,
+    need: Units,
+    now: Now,
+) -> Decision {
+    let position = account
+        .quotas
+        .iter()
+        .position(|(has, _)| has.meter == quota.meter);
+    let window = lease.window();
+    let period = window.span();
+    let limit = quota.limit.unwrap_or(Units::MAX);
+    let mut report = report_of(
+        account,
+        position.map(|position| (position, period)),
+        window.used(),
+        now,
+    );
+    let left = limit.minus(window.used());
+    let remaining = window.remaining().min(left);
+    // More than the whole quota never fits, so waiting does not help.
+    let kind = if need > limit {
+        RefusalKind::CostExceedsLimit
+    } else {
+        RefusalKind::QuotaExceeded
+    };
+    let mut refusal = Refusal::new(kind).with_limit(ViolatedLimit {
+        name: report.shape.quota_name().to_owned(),
+        limit,
+        remaining,
+        elsewhere: left.minus(remaining),
+        needed: need,
+        reset: Some(period.end),
+    });
+    if kind == RefusalKind::QuotaExceeded {
+        let mut wait = period.end.since(now.wall);
+        if left >= need.max(Units::ONE) {
+            // What others hold may come back soon.
+            wait = wait.min(HELD_FOR);
+            report.quota_wait = Some(wait);
+        }
+        refusal = refusal.with_retry_after(wait);
+    }
+    Decision::Refused(refusal, report)
+}
+
+/// The limits as they stand, with what the request in hand is charged of a meter counted in. `holds` are what was taken for
+/// it: its period is shown, even if another one has begun since.
+pub(crate) fn report_with(
+    account: &Account,
+    holds: &[Hold],
+    charged: impl Fn(&MeterName) -> Units,
+    now: Now,
+) -> LimitReport {
+    let Some((quota, _)) = account.quotas.first() else {
+        return report(account, 0, now);
+    };
+    let mut report = match holds.iter().find(|hold| *hold.meter() == quota.meter) {
+        Some(hold) => report_on(account, 0, &hold.lease, now),
+        None => report(account, 0, now),
+    };
+    report.used = report.used.plus(charged(&quota.meter));
+    report
+}
+
+/// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
+pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
+    if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
+        let lease = open(account, quota, counter, now.wall);
+        if !lease.window().is_known() {
+            return Err(lease);
+        }
+    }
+    Ok(report(account, 0, now))
+}
+
+/// The limits as they stand, with the state of the quota at `position`, if there is one and its counter is open.
+fn report(account: &Account, position: usize, now: Now) -> LimitReport {
+    let lease = account
+        .quotas
+        .get(position)
+        .and_then(|(quota, counter)| counter.at(now.wall, quota.period, account.anchor));
+    match lease {
+        Some(lease) => report_on(account, position, &lease, now),
+        None => report_of(account, None, Units::ZERO, now),
+    }
+}
+
+fn report_on(account: &Account, position: usize, lease: &Lease, now: Now) -> LimitReport {
+    let window = lease.window();
+    report_of(account, Some((position, window.span())), window.used(), now)
+}
+
+fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now: Now) -> LimitReport {
+    let shape = account.shapes.get(account.id, &account.plan, quota);
+    let is_limited = shape.quota.as_ref().is_some_and(|quota| quota.limit.is_some());
+    LimitReport {
+        now: now.wall,
+        used,
+        rate: if is_limited {
+            None
+        } else {
+            nearest_rate(account, now)
+        },
+        quota_wait: None,
+        shape,
+    }
+}
+
+/// The rate limit with the smallest share left.
+fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
+    let ticks = nanos(now.monotonic);
+    let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
+        let remaining = bucket.remaining(ticks);
+        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
+        (
+            share,
+            RateReport {
+                position,
+                remaining,
+                wait: None,
+            },
+        )
+    });
+    states.min_by_key(|(share, _)| *share).map(|(_, rate)| rate)
+}

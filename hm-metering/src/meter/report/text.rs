@@ -1,0 +1,125 @@
+//! Pieces of header values: names, integers, structured strings (RFC 9651).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use smallvec::SmallVec;
+
+use crate::units::Units;
+
+/// Longer names are cut.
+const NAME_MAX: usize = 80;
+
+/// A limit's name as it can stand in a structured string, which has printable ASCII only. What can't is written `_`.
+pub(super) fn plain_name(name: &str) -> String {
+    let plain = |c: char| if matches!(c, ' '..='~') { c } else { '_' };
+    name.chars().take(NAME_MAX).map(plain).collect()
+}
+
+/// A structured string (RFC 9651 section 4.1.6), of a text that [`plain_name`] made.
+pub(super) fn quoted(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 2);
+    text.push('"');
+    for c in name.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
+/// Whole seconds, rounded up: an earlier retry would be refused again. At most what a structured integer holds.
+pub(crate) fn seconds_up(wait: Duration) -> u64 {
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+    seconds.min(Units::MAX.get())
+}
+
+/// Whole milliseconds, rounded up.
+pub(crate) fn millis_up(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// What `Retry-After` says (RFC 9110 section 10.2.3): seconds, at least one, since zero invites a retry at once.
+pub(crate) fn retry_seconds(wait: Duration) -> u64 {
+    seconds_up(wait).max(1)
+}
+
+/// Writes `Retry-After`.
+pub(crate) fn write_retry_after(wait: Duration, headers: &mut HeaderMap) {
+    headers.insert(RETRY_AFTER, HeaderValue::from(retry_seconds(wait)));
+}
+
+/// The values that differ from answer to answer, one after the other in one buffer, so that they take one allocation
+/// together.
+#[derive(Default)]
+pub(super) struct Moving(SmallVec<[u8; 96]>);
+
+impl Moving {
+    pub(super) fn number(&mut self, number: u64) {
+        self.text(itoa::Buffer::new().format(number));
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// How many bytes `write` writes.
+    pub(super) fn written(&mut self, write: impl FnOnce(&mut Self)) -> usize {
+        let before = self.0.len();
+        write(self);
+        self.0.len() - before
+    }
+
+    pub(super) fn values(self) -> Values {
+        Values(Bytes::from_owner(self.0))
+    }
+}
+
+/// The values of a [`Moving`], to be taken in the order in which they were written.
+pub(super) struct Values(Bytes);
+
+impl Values {
+    /// The next `len` bytes.
+    pub(super) fn next(&mut self, len: usize) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.0.split_to(len)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_always_stand_in_a_header() {
+        assert_eq!(plain_name("per second"), "per second");
+        assert_eq!(plain_name("mö\nnat"), "m__nat");
+        assert_eq!(plain_name(&"x".repeat(1_000)).len(), NAME_MAX);
+        assert_eq!(quoted(r#"a"b\c"#), r#""a\"b\\c""#);
+    }
+
+    #[test]
+    fn waits_are_rounded_up_and_never_say_now() {
+        let mut headers = HeaderMap::new();
+        for seconds in 0..100_u64 {
+            for (nanos, expected) in [
+                (0, seconds),
+                (1, seconds + 1),
+                (500_000_000, seconds + 1),
+                (999_999_999, seconds + 1),
+            ] {
+                let wait = Duration::new(seconds, nanos);
+                write_retry_after(wait, &mut headers);
+                assert_eq!(headers[RETRY_AFTER], expected.max(1).to_string(), "{wait:?}");
+                let retry = Duration::from_secs(retry_seconds(wait));
+                assert!(
+                    retry >= wait && retry <= wait + Duration::from_secs(1),
+                    "{wait:?}"
+                );
+            }
+        }
+        assert_eq!(retry_seconds(Duration::MAX), Units::MAX.get());
+    }
+}

@@ -1,0 +1,254 @@
+//! When a move from one plan to another takes effect: pure arithmetic, time is an argument.
+//!
+//! # The rule
+//!
+//! * **An upgrade takes effect at once.** Counters belong to periods and not to plans, so what was used in the period
+//!   counts against the new limit.
+//! * **A downgrade takes effect when the present period ends**, because until then the account has what it has. Where the
+//!   old plan's quotas have several periods, it is the last of their ends. Without quotas there is no period, and it
+//!   takes effect at once.
+//! * Whoever asks for another moment gets it: [`When`].
+//!
+//! **A move is a downgrade if any limit gets lower, and an upgrade otherwise**, so nothing that was sold is taken away
+//! before its time. Limits are compared one by one:
+//!
+//! * Quotas by their meter. A quota is lower if it allows fewer units in the same time, where a month has 30 days and a
+//!   fixed or rolling period its length; zones don't matter. A meter without a quota is unlimited.
+//! * Rate limits by their name. A rate is lower if it allows fewer requests in the same time, or a smaller burst. A
+//!   rate that the old plan does not have is a new limit, so it is lower.
+//!
+//! ```
+//! use hm_metering::plan_change::{PlanChange, When};
+//! # use hm_metering::{Plans, PlanId, Timestamp};
+//! # fn ts(text: &str) -> Timestamp { text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().into() }
+//! let plans = Plans::from_toml(r#"
+//!     [free]
+//!     quotas = [{ meter = "requests", limit = 1000, period = "anchored_month" }]
+//!     [pro]
+//!     quotas = [{ meter = "requests", limit = 10000, period = "anchored_month" }]
+//! "#)?;
+//! let plan = |id: &'static str| &**plans.get(&PlanId::from_static(id)).unwrap();
+//! let (now, began) = (ts("2026-11-25T13:14:15Z"), ts("2026-01-31T08:00:00Z"));
+//!
+//! let up = PlanChange::decide(plan("free"), plan("pro"), When::ByRule, now, began);
+//! assert_eq!(up.at, now);
+//! let down = PlanChange::decide(plan("pro"), plan("free"), When::ByRule, now, began);
+//! assert_eq!(down.at, ts("2026-11-30T00:00:00Z"));
+//! # Ok::<(), hm_metering::PlansError>(())
+//! ```
+//!
+//! A store then moves the account at once, or schedules the move: `MemoryStore::set_plan` and `schedule_plan`, or
+//! `SeaOrmStore::set_tier` and `schedule_tier`.
+
+use std::time::Duration;
+
+use crate::name::PlanId;
+use crate::period::PeriodRule;
+use crate::plan::{Plan, Quota, RateLimit};
+use crate::time::Timestamp;
+
+/// What a move means for whoever is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// No limit gets lower.
+    Upgrade,
+    /// A limit gets lower, whatever else gets higher.
+    Downgrade,
+}
+
+/// When a move is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum When {
+    /// An upgrade at once, a downgrade when the present period ends.
+    ByRule,
+    /// At once. What was used above a lower limit stays used: nothing is left until the period ends, and nothing is
+    /// taken back.
+    AtOnce,
+    /// When the present period ends.
+    AtPeriodEnd,
+}
+
+/// A move to another plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanChange {
+    /// The new plan.
+    pub plan: PlanId,
+    /// The first moment at which it holds.
+    pub at: Timestamp,
+    /// What the move means.
+    pub direction: Direction,
+}
+
+impl PlanChange {
+    /// The move from one plan to another that is asked for at `now`, for an account that began at `anchor`.
+    #[must_use]
+    pub fn decide(from: &Plan, to: &Plan, when: When, now: Timestamp, anchor: Timestamp) -> Self {
+        let direction = direction(from, to);
+        let at = match (when, direction) {
+            (When::AtOnce, _) | (When::ByRule, Direction::Upgrade) => now,
+            (When::AtPeriodEnd, _) | (When::ByRule, Direction::Downgrade) => period_end(from, now, anchor),
+        };
+        Self {
+            plan: to.id.clone(),
+            at,
+            direction,
+        }
+    }
+}
+
+/// Whether a move takes anything away.
+#[must_use]
+pub fn direction(from: &Plan, to: &Plan) -> Direction {
+    let quota_is_lower = to.quotas.iter().any(|quota| {
+        let before = from.quotas.iter().find(|before| before.meter == quota.meter);
+        is_lower_quota(before, quota)
+    });
+    let rate_is_lower = to.rates.iter().any(|rate| {
+        let before = from.rates.iter().find(|before| before.name == rate.name);
+        before.is_none_or(|before| is_lower_rate(before, rate))
+    });
+    if quota_is_lower || rate_is_lower {
+        Direction::Downgrade
+    } else {
+        Direction::Upgrade
+    }
+}
+
+/// The last of the ends of the periods that a plan's quotas are in.
+fn period_end(plan: &Plan, now: Timestamp, anchor: Timestamp) -> Timestamp {
+    let ends = plan
+        .quotas
+        .iter()
+        .map(|quota| quota.period.period_at(now, anchor).end);
+    ends.max().unwrap_or(now)
+}
+
+fn is_lower_quota(before: Option<&Quota>, after: &Quota) -> bool {
+    let Some(limit) = after.limit else {
+        return false;
+    };
+    let Some((before, period)) = before.and_then(|before| Some((before.limit?, before.period))) else {
+        return true;
+    };
+    u128::from(limit.get()) * seconds(period) < u128::from(before.get()) * seconds(after.period)
+}
+
+fn is_lower_rate(before: &RateLimit, after: &RateLimit) -> bool {
+    let nanos = |per: Duration| per.as_nanos();
+    // In 96 bits of nanoseconds and 32 of requests, so the products fit.
+    after.burst < before.burst
+        || u128::from(after.limit) * nanos(before.per) < u128::from(before.limit) * nanos(after.per)
+}
+
+/// How long a rule's periods are, about.
+fn seconds(rule: PeriodRule) -> u128 {
+    const DAY: u128 = 86_400;
+    match rule {
+        PeriodRule::AnchoredMonth | PeriodRule::CalendarMonth => 30 * DAY,
+        PeriodRule::Week { .. } => 7 * DAY,
+        PeriodRule::Day => DAY,
+        PeriodRule::Hour => 3_600,
+        PeriodRule::Fixed { seconds } | PeriodRule::AnchoredFixed { seconds } => seconds.get().into(),
+        PeriodRule::Rolling(rolling) => rolling.length_seconds().get().into(),
+        PeriodRule::Zoned(zoned) => seconds(zoned.in_utc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plans;
+
+    fn plan(text: &str) -> Plan {
+        let plans = Plans::from_toml(&format!("[plan]\n{text}")).unwrap();
+        Plan::clone(plans.get(&PlanId::from_static("plan")).unwrap())
+    }
+
+    fn quotas(quotas: &[(&str, &str, &str)]) -> Plan {
+        let all: Vec<_> = quotas
+            .iter()
+            .map(|(meter, limit, period)| {
+                format!("{{ meter = '{meter}', limit = {limit}, period = {period} }}")
+            })
+            .collect();
+        plan(&format!("quotas = [{}]", all.join(", ")))
+    }
+
+    fn rates(rates: &[(&str, u32, u32, u32)]) -> Plan {
+        let all: Vec<_> = rates
+            .iter()
+            .map(|(name, limit, per, burst)| {
+                format!("{{ name = '{name}', limit = {limit}, per_seconds = {per}, burst = {burst} }}")
+            })
+            .collect();
+        plan(&format!("rates = [{}]", all.join(", ")))
+    }
+
+    #[test]
+    fn a_move_is_a_downgrade_if_any_quota_gets_lower() {
+        let free = quotas(&[("requests", "1000", "'day'"), ("tokens", "50", "'day'")]);
+        let same_or_more = [
+            quotas(&[("requests", "1000", "'day'"), ("tokens", "50", "'day'")]),
+            quotas(&[("requests", "1001", "'day'"), ("tokens", "50", "'day'")]),
+            quotas(&[("requests", "\"unlimited\"", "'day'")]),
+            quotas(&[
+                ("requests", "30000", "'calendar_month'"),
+                ("tokens", "50", "'day'"),
+            ]),
+            quotas(&[("requests", "1000", "{ rule = 'day', zone = 'Asia/Tokyo' }")]),
+            quotas(&[]),
+        ];
+        for to in &same_or_more {
+            assert_eq!(direction(&free, to), Direction::Upgrade, "{to:?}");
+        }
+        let less = [
+            quotas(&[("requests", "999", "'day'")]),
+            quotas(&[("requests", "\"unlimited\"", "'day'"), ("tokens", "49", "'day'")]),
+            quotas(&[("requests", "29999", "'calendar_month'")]),
+            quotas(&[("requests", "1000", "'day'"), ("bytes", "1", "'day'")]),
+        ];
+        for to in &less {
+            assert_eq!(direction(&free, to), Direction::Downgrade, "{to:?}");
+        }
+        let unlimited = quotas(&[("requests", "\"unlimited\"", "'day'")]);
+        let most = quotas(&[("requests", "1000000000", "{ rule = 'fixed', seconds = 1 }")]);
+        assert_eq!(direction(&unlimited, &most), Direction::Downgrade);
+    }
+
+    #[test]
+    fn a_move_is_a_downgrade_if_any_rate_gets_lower() {
+        let free = rates(&[("second", 10, 1, 20)]);
+        for to in [
+            rates(&[("second", 10, 1, 20)]),
+            rates(&[("second", 600, 60, 600)]),
+            rates(&[]),
+        ] {
+            assert_eq!(direction(&free, &to), Direction::Upgrade, "{to:?}");
+        }
+        for to in [
+            rates(&[("second", 599, 60, 600)]),
+            rates(&[("second", 100, 1, 19)]),
+            rates(&[("second", 10, 1, 20), ("minute", 1_000, 60, 1_000)]),
+        ] {
+            assert_eq!(direction(&free, &to), Direction::Downgrade, "{to:?}");
+        }
+    }
+
+    #[test]
+    fn a_downgrade_waits_for_the_last_period_of_the_old_plan() {
+        let now = Timestamp::from_micros(1_795_612_455_000_000);
+        let from = quotas(&[("requests", "10", "'day'"), ("tokens", "10", "'week'")]);
+        let to = quotas(&[("requests", "5", "'day'"), ("tokens", "1", "'hour'")]);
+        let decide = |from, to, when| PlanChange::decide(from, to, when, now, now).at;
+        let week = PeriodRule::WEEK.period_at(now, now).end;
+        assert_eq!(decide(&from, &to, When::ByRule), week);
+        assert_eq!(decide(&from, &to, When::AtOnce), now);
+        let none = rates(&[]);
+        assert_eq!(decide(&from, &none, When::ByRule), now);
+        assert_eq!(decide(&from, &none, When::AtPeriodEnd), week);
+        assert_eq!(decide(&none, &from, When::ByRule), now, "no period to wait for");
+    }
+}

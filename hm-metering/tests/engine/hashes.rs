@@ -1,0 +1,161 @@
+//! Keys that are kept under another hash when they are used.
+
+use hm_metering::key::{Argon2Hasher, KeyHash, KeyHasher};
+use hm_metering::keys::Verdict;
+use hm_metering::testing::StoreCall;
+use hm_metering::{
+    KeyEnv, KeyFormat, KeyStore, KeyVerifier, Meter, Pepper, Peppers, Plans, PresentedKey, StoreErrorKind,
+    StoredKeyVerifier,
+};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceExt};
+
+use crate::stage::{FIVE, Stage, facts, handler, until, with_key};
+
+fn pepper(number: u16) -> Pepper {
+    Pepper::new(number, &[number as u8; 32]).unwrap()
+}
+
+/// A key of the stage's account kept as `hasher` says, and a verifier over the flaky store that knows `later`.
+async fn keep(
+    stage: &Stage,
+    hasher: &dyn KeyHasher,
+    later: impl KeyHasher,
+) -> (PresentedKey, KeyHash, StoredKeyVerifier) {
+    let key = KeyFormat::default()
+        .generate(KeyEnv::Live)
+        .unwrap()
+        .to_presented();
+    let hash = hasher.hash(&key).unwrap();
+    stage
+        .keys
+        .issue_for(stage.account, stage.user, stage.now(), |new| {
+            new.digest = hash.digest;
+            new.pepper = hash.pepper;
+            new.slow_hash = hash.slow.clone();
+        })
+        .await;
+    let verifier = StoredKeyVerifier::new(stage.flaky.clone(), later);
+    (key, hash, verifier)
+}
+
+async fn is_valid(verifier: &StoredKeyVerifier, key: &PresentedKey, stage: &Stage) -> bool {
+    matches!(
+        verifier.verify(key, stage.now()).await.unwrap(),
+        Verdict::Valid(_)
+    )
+}
+
+fn rehashes(stage: &Stage) -> u64 {
+    stage.flaky.calls().of(StoreCall::Rehash)
+}
+
+#[tokio::test]
+async fn a_used_key_moves_to_the_current_pepper_and_the_old_one_can_go() {
+    let stage = Stage::new(FIVE).await;
+    let old = Peppers::new(pepper(7));
+    let both = Peppers::new(pepper(8)).and_older(pepper(7)).unwrap();
+    let (key, hash, verifier) = keep(&stage, &old, both).await;
+    assert!(is_valid(&verifier, &key, &stage).await);
+    until(|| rehashes(&stage) == 1).await;
+    let new_only = StoredKeyVerifier::new(stage.store.clone(), Peppers::new(pepper(8)));
+    assert!(is_valid(&new_only, &key, &stage).await);
+    assert!(
+        stage
+            .store
+            .find_by_digest(&[hash.digest])
+            .await
+            .unwrap()
+            .is_none()
+    );
+    // It is where it belongs now.
+    assert!(is_valid(&verifier, &key, &stage).await);
+    tokio::task::yield_now().await;
+    assert_eq!(rehashes(&stage), 1);
+}
+
+#[tokio::test]
+async fn a_rehash_that_fails_costs_nobody_the_key_and_is_tried_again() {
+    let stage = Stage::new(FIVE).await;
+    let old = Peppers::new(pepper(7));
+    let both = Peppers::new(pepper(8)).and_older(pepper(7)).unwrap();
+    let (key, hash, verifier) = keep(&stage, &old, both).await;
+    stage
+        .flaky
+        .fail_every(StoreCall::Rehash, StoreErrorKind::Unavailable);
+    for tries in 1..=3 {
+        assert!(is_valid(&verifier, &key, &stage).await);
+        until(|| rehashes(&stage) == tries).await;
+    }
+    assert!(
+        stage
+            .store
+            .find_by_digest(&[hash.digest])
+            .await
+            .unwrap()
+            .is_some()
+    );
+    stage.flaky.recover();
+    assert!(is_valid(&verifier, &key, &stage).await);
+    until(|| rehashes(&stage) == 4).await;
+    assert!(
+        stage
+            .store
+            .find_by_digest(&[hash.digest])
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_valid_is_not_hashed_anew() {
+    let stage = Stage::new(FIVE).await;
+    let both = Peppers::new(pepper(8)).and_older(pepper(7)).unwrap();
+    let (key, hash, verifier) = keep(&stage, &Peppers::new(pepper(7)), both).await;
+    let found = stage.store.find_by_digest(&[hash.digest]).await.unwrap().unwrap();
+    stage
+        .store
+        .revoke(stage.account, found.record.id, stage.now())
+        .await
+        .unwrap();
+    assert!(!is_valid(&verifier, &key, &stage).await);
+    tokio::task::yield_now().await;
+    assert_eq!(rehashes(&stage), 0);
+}
+
+#[tokio::test]
+async fn with_argon2_the_first_use_is_slow_and_the_others_are_from_memory() {
+    let peppers = Peppers::new(pepper(7));
+    let hasher = Argon2Hasher::new(peppers.clone()).with_cost(8, 1, 1).unwrap();
+    let stage = Stage::new(FIVE).await;
+    let (key, _, verifier) = keep(&stage, &hasher, hasher.clone()).await;
+    let meter = Meter::builder(verifier.with_slow_hashes(1))
+        .plans(Plans::from_toml(FIVE).unwrap())
+        .usage(stage.store.clone())
+        .clock(stage.clock.clone())
+        .start()
+        .await
+        .unwrap();
+    let service = meter.layer("facts").layer(handler(facts));
+    for _ in 0..100 {
+        let response = service.clone().oneshot(with_key(key.expose())).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap();
+    }
+    assert_eq!(stage.flaky.calls().of(StoreCall::FindByDigest), 1);
+
+    // What was kept as an HMAC moves to Argon2 when it is used.
+    let (quick, hash, verifier) = keep(&stage, &peppers, hasher).await;
+    assert!(is_valid(&verifier, &quick, &stage).await);
+    until(|| rehashes(&stage) == 1).await;
+    assert!(
+        stage
+            .store
+            .find_by_digest(&[hash.digest])
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(is_valid(&verifier, &quick, &stage).await);
+}

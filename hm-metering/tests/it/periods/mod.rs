@@ -1,0 +1,4 @@
+//! Periods in zones, held against two who found them in other ways.
+
+mod naive;
+mod oracle;
