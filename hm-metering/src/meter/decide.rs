@@ -98,7 +98,9 @@ impl Holds {
 
     /// The code that the request would have been refused with, if a quota only says so.
     pub(crate) fn would_refuse(&self) -> Option<&'static str> {
-        let hold = self.iter().find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
+        let hold = self
+            .iter()
+            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
         let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
             RefusalKind::CostExceedsLimit
         } else {
