@@ -98,7 +98,9 @@ impl Holds {
 
     /// The code that the request would have been refused with, if a quota only says so.
     pub(crate) fn would_refuse(&self) -> Option<&'static str> {
-        let hold = self.iter().find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
+        let hold = self
+            .iter()
+            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
         let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
             RefusalKind::CostExceedsLimit
         } else {
@@ -328,9 +330,9 @@ pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
 }
 
 /// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Timestamp) -> Arc<Lease> {
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Arc<Counter>, now: Timestamp) -> Arc<Lease> {
     let (rule, anchor) = (quota.period, account.anchor);
     counter
         .at(now, rule, anchor)
-        .unwrap_or_else(|| counter.open(account.id, &quota.meter, now, rule, anchor))
+        .unwrap_or_else(|| counter.open(now, rule, anchor))
 }
