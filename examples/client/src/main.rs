@@ -6,6 +6,8 @@
 //!
 //! `cargo run -p example-client` asks a stand-in for an upstream until the budget is spent.
 
+#![forbid(unsafe_code)]
+
 #[cfg(test)]
 mod tests;
 mod upstream;

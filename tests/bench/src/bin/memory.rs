@@ -4,6 +4,8 @@
 //! the process grew: resident memory, and bytes that are allocated. Once with two rate limits, once with a quota as well,
 //! each in a process of its own (`bench-memory KEYS LIMITS`). Callers and counters come from stores that keep nothing, so
 //! that the engine's memory is what is seen.
+
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
