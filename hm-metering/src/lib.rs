@@ -8,6 +8,7 @@ pub mod client_address;
 pub mod conformance;
 pub mod error;
 pub mod id;
+mod index;
 pub mod key;
 pub mod keys;
 pub mod layer;

@@ -85,7 +85,9 @@ macro_rules! name {
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
+                // Most names that are compared are copies of one.
+                let (own, other) = (self.as_str(), other.as_str());
+                std::ptr::eq(own, other) || own == other
             }
         }
 

@@ -3,6 +3,8 @@
 //! `cargo run -p example-axum` prints a key and a command to try it with. Its quota is 20 units a day and a fact takes
 //! 5, so the fifth request is refused.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::time::Duration;
 
