@@ -7,6 +7,8 @@ pub mod client_address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+#[cfg(all(feature = "axum", any(doc, doctest)))]
+pub mod guide;
 pub mod id;
 mod index;
 pub mod key;
