@@ -98,7 +98,9 @@ impl Holds {
 
     /// The code that the request would have been refused with, if a quota only says so.
     pub(crate) fn would_refuse(&self) -> Option<&'static str> {
-        let hold = self.iter().find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
+        let hold = self
+            .iter()
+            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
         let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
             RefusalKind::CostExceedsLimit
         } else {
@@ -251,6 +253,10 @@ fn look<'a>(
         } else if window.taken_by_all() >= limit {
             beyond(quota, lease, need)
         } else {
+            // Leased meanwhile, so that it is at hand when the handler knows.
+            if !window.has(Units::ONE, ticks) && window.may_have_more(lease_limit, ticks) {
+                book.start_renewal(&lease, Some(lease_limit), Units::ONE);
+            }
             Ok(hold(quota, lease, need, false))
         };
     }

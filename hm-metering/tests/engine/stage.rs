@@ -151,6 +151,19 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// What the store says of the quota of `meter` in the present day.
+    pub async fn day_of(&self, meter: &MeterName) -> Balance {
+        let period = PeriodRule::Day.period_at(self.now(), Timestamp::from_micros(START));
+        let key = QuotaKey {
+            account: self.account,
+            meter: meter.clone(),
+            period,
+        };
+        self.store.balances(&[key]).await.unwrap()[0]
+    }
+}
+
 fn builder(flaky: &FlakyStore<MemoryStore>, clock: &TestClock, keys: &TestKeys, plans: &str) -> MeterBuilder {
     Meter::builder(StoredKeyVerifier::new(flaky.clone(), keys.peppers()))
         .plans(Plans::from_toml(plans).unwrap())

@@ -172,7 +172,10 @@ impl Model {
             .iter()
             .any(|rate| rate.level + weight(rate) > rate.interval * rate.burst)
         {
-            let is_never = self.rates.iter().any(|rate| weight(rate) > rate.interval * rate.burst);
+            let is_never = self
+                .rates
+                .iter()
+                .any(|rate| weight(rate) > rate.interval * rate.burst);
             return Err(if is_never {
                 RefusalKind::CostExceedsLimit
             } else {
@@ -189,7 +192,9 @@ impl Model {
                 (true, _) => None,
                 (false, "'soft'") => Some(Beyond::Over),
                 (false, "'shadow'") => Some(Beyond::WouldRefuse),
-                (false, _) if quota.limit.is_some_and(|limit| *need > limit) => return Err(RefusalKind::CostExceedsLimit),
+                (false, _) if quota.limit.is_some_and(|limit| *need > limit) => {
+                    return Err(RefusalKind::CostExceedsLimit);
+                }
                 (false, _) => return Err(RefusalKind::QuotaExceeded),
             });
         }
