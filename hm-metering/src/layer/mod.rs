@@ -25,6 +25,7 @@ pub use future::ResponseFuture;
 pub(crate) use future::refuse;
 pub use service::Metering;
 
+use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
 use crate::meter::Meter;
 use crate::name::{MeterName, NameError, OperationName};
@@ -92,6 +93,17 @@ impl MeteringLayer {
     /// The key must be of this environment: live or test.
     pub fn only_env(self, env: KeyEnv) -> Self {
         self.change(|operation| operation.only_env(env))
+    }
+
+    /// Which requests are charged, see [`Operation::charge`]; those that succeed, unless said.
+    pub fn charge(self, rule: ChargeRule) -> Self {
+        self.change(|operation| operation.charge(rule))
+    }
+
+    /// What to do when a handler charges more than could be reserved, see [`Operation::overrun`]; it is charged all the
+    /// same, unless said.
+    pub fn overrun(self, overrun: Overrun) -> Self {
+        self.change(|operation| operation.overrun(overrun))
     }
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {

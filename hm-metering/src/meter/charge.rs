@@ -17,7 +17,7 @@ use crate::units::{AsUnits, Units};
 ///
 /// What goes beyond what the operation declared is taken from the lease in memory as it is said, without I/O, and more is
 /// leased in the background. What happens when the quota is used up meanwhile is the operation's
-/// [`Overrun`](crate::Overrun).
+/// [`Overrun`](crate::Overrun). Saying less than before gives back what was taken for it.
 #[derive(Clone)]
 pub struct Charge(Arc<Admitted>);
 
@@ -67,7 +67,7 @@ impl Charge {
     /// [`Overrun::Reject`](crate::Overrun::Reject). A handler need not ask, but may save itself the rest of the work.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.0.is_stopped()
+        self.0.said.is_stopped()
     }
 
     /// Where the answer came from, for the ledger and reports; cut to 64 bytes.
@@ -86,7 +86,7 @@ impl Charge {
     /// Our own time limit ends the request: it is recorded as [`TimedOut`](crate::usage::Outcome::TimedOut), however it
     /// looks from the outside. For whoever enforces a time limit, between the layer and the handler or around both.
     pub fn note_timeout(&self) {
-        self.0.note_timeout();
+        self.0.said.note_timeout();
     }
 
     /// The caller.

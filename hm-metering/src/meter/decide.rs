@@ -253,6 +253,10 @@ fn look<'a>(
         } else if window.taken_by_all() >= limit {
             beyond(quota, lease, need)
         } else {
+            // Leased meanwhile, so that it is at hand when the handler knows.
+            if !window.has(Units::ONE, ticks) && window.may_have_more(lease_limit, ticks) {
+                book.start_renewal(&lease, Some(lease_limit), Units::ONE);
+            }
             Ok(hold(quota, lease, need, false))
         };
     }

@@ -24,6 +24,7 @@ mod flusher;
 mod races;
 mod rejection;
 mod report;
+mod said;
 mod slots;
 mod start;
 mod tally;
@@ -54,7 +55,7 @@ pub use trace::{DecisionTrace, KeyState, LimitTrace};
 
 pub(crate) use rejection::{Asked, Form};
 
-use admitted::{Admitted, METHOD_MAX, Said, micros};
+use admitted::{Admitted, METHOD_MAX, micros};
 use call::Texts;
 use decide::{Decision, Now, decide};
 use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
@@ -505,10 +506,10 @@ impl Engine {
             method: request.method,
             texts: request.texts,
             bytes_in: request.bytes_in,
-            is_grpc: request.form.is_grpc(),
+            form: request.form,
             holds,
             is_reserved,
-            said: Said::default(),
+            said: said::Said::default(),
         }))
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Window {
     exhausted_need: AtomicU64,
     /// Until when nothing is leased in the background, as the store failed.
     rests_until: AtomicU64,
+    /// The greatest use that a caller was told of.
+    shown: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl Window {
             exhausted_limit: zero(),
             exhausted_need: zero(),
             rests_until: zero(),
+            shown: zero(),
             known: AtomicBool::new(false),
         }
     }
@@ -157,6 +160,24 @@ impl Window {
                 Err(now_has) => has = now_has,
             }
         }
+    }
+
+    /// Takes as many as there are of `units` out of the lease. Answers how many that were, and whether it is time to lease
+    /// more.
+    pub(crate) fn take_some(&self, units: Units, now: u64) -> (Units, bool) {
+        if now >= self.until.load(Ordering::Acquire) {
+            return (Units::ZERO, true);
+        }
+        let taken = self
+            .remaining
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |has| {
+                (has > 0).then(|| has.saturating_sub(units.get()))
+            });
+        let had = Units::new(taken.unwrap_or(0));
+        let some = had.min(units);
+        self.taken.fetch_add(some.get(), Ordering::AcqRel);
+        let is_low = had.minus(some).get() <= self.low_water.load(Ordering::Relaxed);
+        (some, is_low)
     }
 
     /// Notes units that need no lease, or were spent beyond it.
@@ -300,6 +321,16 @@ impl Window {
     pub(crate) fn used(&self) -> Units {
         let others = self.others.load(Ordering::Acquire);
         Units::new(others.saturating_add(self.charged.load(Ordering::Acquire)))
+    }
+
+    /// What a caller is told of a use of `used`: no less than any caller was told before, as what was shown of a request in
+    /// flight may not have been charged in the end.
+    pub(crate) fn show(&self, used: Units) -> Units {
+        let before = self.shown.load(Ordering::Relaxed);
+        if used.get() <= before {
+            return Units::new(before);
+        }
+        Units::new(self.shown.fetch_max(used.get(), Ordering::Relaxed)).max(used)
     }
 
     /// How much this process took since the period began.

@@ -149,6 +149,19 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// What the store says of the quota of `meter` in the present day.
+    pub async fn day_of(&self, meter: &MeterName) -> Balance {
+        let period = PeriodRule::Day.period_at(self.now(), TestMeter::START);
+        let key = QuotaKey {
+            account: self.account,
+            meter: meter.clone(),
+            period,
+        };
+        self.store.balances(&[key]).await.unwrap()[0]
+    }
+}
+
 /// Everything that `store` has of an account, oldest first.
 pub async fn events_of(store: &MemoryStore, account: AccountId) -> Vec<Event> {
     let query = UsageQuery::new(account, Timestamp::MIN, Timestamp::MAX);
