@@ -88,8 +88,17 @@ impl Seen {
         for shot in &shots.0 {
             self.sent.insert(shot.request_id.clone());
             let Some(answer) = &shot.answer else { continue };
-            if answer.status != 200 {
-                answer.problem(429, "quota_exceeded");
+            match answer.status {
+                200 => {}
+                // A database that is busy with what the dead servers left may keep a request waiting for too long. That is
+                // said, served to nobody, and not always recorded.
+                503 => {
+                    answer.problem(503, "temporarily_unavailable");
+                    continue;
+                }
+                _ => {
+                    answer.problem(429, "quota_exceeded");
+                }
             }
             self.answered.insert(shot.request_id.clone());
         }
