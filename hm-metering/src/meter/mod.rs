@@ -50,6 +50,8 @@ pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
+#[cfg(feature = "axum")]
+pub(crate) use rejection::is_grpc;
 pub use report::{HeaderDraft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
 pub use trace::{DecisionTrace, KeyState, LimitTrace};
 

@@ -24,3 +24,4 @@ mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;
+mod wire;
