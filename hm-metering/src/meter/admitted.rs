@@ -194,8 +194,7 @@ impl Admitted {
             let said = words.tally.meters.iter().find(|(has, _)| has == meter);
             said.map(|(_, units)| *units)
         });
-        said.flatten()
-            .unwrap_or_else(|| self.operation.units_of(meter))
+        said.flatten().unwrap_or_else(|| self.operation.units_of(meter))
     }
 
     /// What the request takes by meter, as declared and said, sorted.
