@@ -134,7 +134,7 @@ async fn serve(
         // Everything is here already: nothing can go wrong with it on our side any more.
         body @ (ResBody::None | ResBody::Once(_) | ResBody::Chunks(_) | ResBody::Error(_)) => {
             if !admission.is_bodiless() {
-                admission.sent(body.size().unwrap_or(0));
+                admission.sent_last(body.size().unwrap_or(0));
             }
             res.replace_body(body);
             admission.finish(Outcome::Completed);

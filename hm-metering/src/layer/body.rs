@@ -124,9 +124,10 @@ where
                     // Servers need not poll again after trailers, after the announced length, or when the body says that it
                     // is over.
                     Some(Ok(frame)) => {
-                        let sent = note_frame(admission, frame);
+                        let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
                         *left = left.map(|left| left.saturating_sub(sent));
                         let is_over = frame.is_trailers() || *left == Some(0) || body.is_end_stream();
+                        note_frame(admission, frame, sent, is_over);
                         is_over.then_some(Outcome::Completed)
                     }
                 };
@@ -165,16 +166,15 @@ fn set_running(admission: &mut Option<Admission>, running: bool) {
     }
 }
 
-/// Tells the admission what is about to be handed over, and answers how many bytes that are.
-fn note_frame(admission: &mut Option<Admission>, frame: &Frame<Bytes>) -> u64 {
-    let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+/// Tells the admission what is about to be handed over.
+fn note_frame(admission: &mut Option<Admission>, frame: &Frame<Bytes>, sent: u64, is_last: bool) {
     if let Some(admission) = admission {
         match frame.trailers_ref() {
             Some(trailers) => admission.note_trailers(trailers),
+            None if is_last => admission.sent_last(sent),
             None => admission.sent(sent),
         }
     }
-    sent
 }
 
 /// Ends a response that took too much: a gRPC stream with its status, anything else with an error.

@@ -30,7 +30,7 @@ use crate::key::KeyEnv;
 use crate::meter::Meter;
 use crate::name::{MeterName, NameError, OperationName};
 use crate::operation::Operation;
-use crate::units::Units;
+use crate::units::{AsUnits, Units};
 
 /// Puts a [`Meter`] around services; made by [`Meter::layer`]. Cheap to clone.
 #[derive(Clone)]
@@ -70,8 +70,8 @@ impl MeteringLayer {
     ///
     /// # Errors
     /// When `meter` is no name.
-    pub fn cost_of(self, meter: &str, units: Units) -> Result<Self, NameError> {
-        let meter = MeterName::parse(meter)?;
+    pub fn cost_of(self, meter: &str, units: impl AsUnits) -> Result<Self, NameError> {
+        let (meter, units) = (MeterName::parse(meter)?, units.as_units());
         Ok(self.change(|operation| operation.cost(meter, units)))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{Entry, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
 use super::admitted::{Admitted, Answered};
@@ -15,7 +15,6 @@ use super::trace::DecisionTrace;
 use crate::principal::Principal;
 use crate::usage::Outcome;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const RESOURCE_EXHAUSTED: u8 = 8;
 
@@ -92,12 +91,8 @@ impl Admission {
 
     /// Writes the limits' headers and the request's id into the head of the answer.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        self.report().write(headers);
-        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID)
-            && let Some(id) = self.open().admitted.request_id_header()
-        {
-            place.insert(id);
-        }
+        let open = self.open();
+        open.admitted.write_headers(&open.answered, headers);
     }
 
     /// Whether the response to this request has no body, whatever its headers say.
@@ -174,9 +169,19 @@ impl Admission {
 
     /// So many bytes of the body are about to be handed over.
     pub fn sent(&mut self, bytes: u64) {
+        self.note_sent(bytes, false);
+    }
+
+    /// The same for the last part of the body: [`finish`](Admission::finish) follows at once.
+    pub(crate) fn sent_last(&mut self, bytes: u64) {
+        self.note_sent(bytes, true);
+    }
+
+    fn note_sent(&mut self, bytes: u64, is_last: bool) {
         if let Some(open) = &mut self.open {
             open.answered.bytes = open.answered.bytes.saturating_add(bytes);
-            if bytes > 0 && open.answered.first_byte.is_none() {
+            // What is first and last was sent when the response ended.
+            if bytes > 0 && open.answered.first_byte.is_none() && !is_last {
                 open.answered.first_byte = Some(open.admitted.engine.clock.monotonic());
             }
         }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::header::HeaderMap;
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ use crate::usage::journal::record::{self, Draft};
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
-pub(super) const METHOD_MAX: usize = 32;
+pub(crate) const METHOD_MAX: usize = 32;
 
 pub(crate) struct Admitted {
     pub(super) engine: Arc<Engine>,
@@ -74,14 +75,19 @@ impl Admitted {
         RequestId(given.map_or_else(|| self.id.to_string(), str::to_owned))
     }
 
-    /// The same for the answer's head.
-    pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
+    /// Writes the limits' headers and the request's id into the head of the answer.
+    pub(super) fn write_headers(&self, answered: &Answered, headers: &mut HeaderMap) {
         let mut buffer = Uuid::encode_buffer();
-        let id = match self.texts.request_id() {
+        let id = match self.texts.request_id_bytes() {
             Some(given) => given,
-            None => self.id.as_uuid().hyphenated().encode_lower(&mut buffer),
+            None => self
+                .id
+                .as_uuid()
+                .hyphenated()
+                .encode_lower(&mut buffer)
+                .as_bytes(),
         };
-        HeaderValue::from_str(id).ok()
+        self.report(answered).write_with_id(id, headers);
     }
 
     /// Takes note of what a handler says, unless the request is over.
@@ -174,20 +180,21 @@ impl Admitted {
     pub(super) fn report(&self, answered: &Answered) -> LimitReport {
         let outcome = self.true_outcome(Outcome::Completed);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
-        let charged = match answered.status {
-            Some(_) if !self.operation.charge_rule().is_charged(&ending) => Charged::new(),
-            _ => self
-                .said
-                .so_far(|words| self.asked(Some(&words.tally)))
-                .unwrap_or_else(|| self.asked(None)),
-        };
-        let units = |meter: &MeterName| {
-            charged
-                .iter()
-                .find(|(has, _)| has == meter)
-                .map_or(Units::ZERO, |(_, units)| *units)
+        let is_charged = answered.status.is_none() || self.operation.charge_rule().is_charged(&ending);
+        let units = |meter: &MeterName| match is_charged {
+            true => self.asked_of(meter),
+            false => Units::ZERO,
         };
         report_with(self.account(), &self.holds, units, self.arrived)
+    }
+
+    /// What the request takes of `meter`, as declared and said.
+    fn asked_of(&self, meter: &MeterName) -> Units {
+        let said = self.said.so_far(|words| {
+            let said = words.tally.meters.iter().find(|(has, _)| has == meter);
+            said.map(|(_, units)| *units)
+        });
+        said.flatten().unwrap_or_else(|| self.operation.units_of(meter))
     }
 
     /// What the request takes by meter, as declared and said, sorted.
@@ -240,13 +247,14 @@ impl Admitted {
             response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
             first_byte_us: answered
                 .first_byte
+                .or((answered.bytes > 0).then_some(now))
                 .map(|at| micros(at.saturating_sub(self.arrived.monotonic))),
             bytes_in: self.bytes_in,
             bytes_out: answered.bytes,
             operation: self.operation.name().as_str(),
             endpoint: self.texts.endpoint(),
             method: cut(self.method.as_str(), METHOD_MAX),
-            request_id: self.texts.request_id(),
+            request_id: self.texts.request_id_bytes(),
             source: tally.and_then(|tally| tally.source.as_deref()),
             refusal: None,
             would_refuse: self.holds.would_refuse(),

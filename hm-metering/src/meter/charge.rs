@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::admitted::Admitted;
 use super::call::RequestId;
-use crate::name::MeterName;
+use crate::name::AsMeter;
 use crate::principal::Principal;
-use crate::units::Units;
+use crate::units::{AsUnits, Units};
 
 /// A handle on the charge of the request in hand, in its extensions. Clones are the same charge.
 ///
@@ -27,14 +27,40 @@ impl Charge {
     }
 
     /// The request takes `units` of `meter`, whatever the operation declared.
-    pub fn set(&self, meter: &MeterName, units: Units) {
-        self.0.charge(meter, |_| units);
+    ///
+    /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
+    pub fn set(&self, meter: impl AsMeter, units: impl AsUnits) {
+        let units = units.as_units();
+        self.change(&meter, |_| units);
     }
 
     /// The request takes `units` of `meter` more than was said before. Starts from nothing, not from what the operation
     /// declared: a stream that counts its tokens says all of them.
-    pub fn add(&self, meter: &MeterName, units: Units) {
-        self.0.charge(meter, |before| before.plus(units));
+    ///
+    /// ```
+    /// # use hm_metering::Charge;
+    /// # struct Token { count: usize }
+    /// fn count(charge: &Charge, token: &Token) {
+    ///     charge.add("tokens", token.count);
+    /// }
+    /// ```
+    ///
+    /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
+    pub fn add(&self, meter: impl AsMeter, units: impl AsUnits) {
+        let units = units.as_units();
+        self.change(&meter, |before| before.plus(units));
+    }
+
+    fn change(&self, meter: &impl AsMeter, change: impl FnOnce(Units) -> Units) {
+        match meter.as_meter() {
+            Ok(meter) => self.0.charge(&meter, change),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a handler charged a meter that can't be one; nothing is charged for it"
+            ),
+        }
     }
 
     /// Whether the request is being stopped, because it took more than could be reserved and its operation says

@@ -334,9 +334,9 @@ pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
 }
 
 /// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Timestamp) -> Arc<Lease> {
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Arc<Counter>, now: Timestamp) -> Arc<Lease> {
     let (rule, anchor) = (quota.period, account.anchor);
     counter
         .at(now, rule, anchor)
-        .unwrap_or_else(|| counter.open(account.id, &quota.meter, now, rule, anchor))
+        .unwrap_or_else(|| counter.open(now, rule, anchor))
 }

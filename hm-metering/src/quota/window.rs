@@ -266,11 +266,14 @@ impl Window {
         self.recorded.fetch_add(units.get(), Ordering::AcqRel);
     }
 
+    /// Whether there are leased units that were not spent, be they kept back or not.
+    pub(super) fn has_leased(&self) -> bool {
+        !self.remaining().is_zero() || self.withheld.load(Ordering::Acquire) != 0
+    }
+
     /// Whether nothing here has to reach the store any more: no leased units, and nothing charged that is on its way.
     pub(crate) fn is_settled(&self) -> bool {
-        self.remaining().is_zero()
-            && self.withheld.load(Ordering::Acquire) == 0
-            && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
+        !self.has_leased() && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
     }
 
     /// Learns from the store's balance how much others used.
