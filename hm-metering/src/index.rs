@@ -46,13 +46,6 @@ impl<T: Keyed> Index<T> {
         }
     }
 
-    pub(crate) fn remove(&mut self, key: &T::Key) {
-        let hash = self.hasher.hash_one(key);
-        if let Ok(entry) = self.values.find_entry(hash, |value| value.key() == key) {
-            entry.remove();
-        }
-    }
-
     /// Keeps those values only, and no more room than twice what they take.
     pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&Arc<T>) -> bool) {
         self.values.retain(|value| is_kept(value));
@@ -94,9 +87,6 @@ mod tests {
         index.insert(Arc::new(Numbered(7, "second")));
         assert_eq!((index.len(), index.values().count()), (1_000, 1_000));
         assert_eq!(**index.get(&7).unwrap(), Numbered(7, "second"));
-        index.remove(&7);
-        index.remove(&7);
-        assert!(index.get(&7).is_none() && index.get(&8).is_some());
         index.retain(|value| value.0 < 5);
         assert_eq!(index.len(), 5);
         assert!((0..5).all(|number| index.get(&number).is_some()));
