@@ -7,7 +7,10 @@ pub mod client_address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+#[cfg(all(feature = "axum", any(doc, doctest)))]
+pub mod guide;
 pub mod id;
+mod index;
 pub mod key;
 pub mod keys;
 pub mod layer;
@@ -52,7 +55,7 @@ pub use meter::{
 pub use name::{MeterName, OperationName, PlanId};
 pub use on_unavailable::OnUnavailable;
 pub use operation::Operation;
-pub use plan::{Plan, PlanSource, Plans, PlansError};
+pub use plan::{ConcurrencyLimit, Plan, PlanSource, Plans, PlansError, Quota, QuotaMode, RateLimit};
 pub use principal::Principal;
 pub use quota::QuotaStore;
 pub use rate::RateLimiter;

@@ -1,6 +1,6 @@
 //! Short names that people choose: of meters, plans and operations.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -85,7 +85,9 @@ macro_rules! name {
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
+                // Most names that are compared are copies of one.
+                let (own, other) = (self.as_str(), other.as_str());
+                std::ptr::eq(own, other) || own == other
             }
         }
 
@@ -160,9 +162,55 @@ impl MeterName {
     pub const REQUESTS: Self = Self::from_static("requests");
 }
 
+/// What can stand for a meter in a call: a borrowed [`MeterName`], or a text of the program such as `"tokens"`.
+///
+/// A text is looked at each time, which takes a few nanoseconds. A constant made by [`MeterName::from_static`] was looked at
+/// when the program was compiled.
+pub trait AsMeter: sealed::Sealed {
+    /// The name.
+    ///
+    /// # Errors
+    /// When the text is no name.
+    fn as_meter(&self) -> Result<Cow<'_, MeterName>, NameError>;
+}
+
+impl AsMeter for &MeterName {
+    fn as_meter(&self) -> Result<Cow<'_, MeterName>, NameError> {
+        Ok(Cow::Borrowed(self))
+    }
+}
+
+impl AsMeter for &'static str {
+    fn as_meter(&self) -> Result<Cow<'_, MeterName>, NameError> {
+        let text: &'static str = self;
+        if is_name(text) {
+            Ok(Cow::Owned(MeterName(Text::Static(text))))
+        } else {
+            Err(NameError(text.chars().take(80).collect()))
+        }
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for &super::MeterName {}
+    impl Sealed for &'static str {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_stands_for_a_meter_if_it_is_a_name() {
+        let tokens = MeterName::parse("tokens").unwrap();
+        assert_eq!("tokens".as_meter().unwrap().as_str(), "tokens");
+        let borrowed = &tokens;
+        assert_eq!(*AsMeter::as_meter(&borrowed).unwrap(), tokens);
+        for bad in ["", "Tokens", "to kens"] {
+            assert!(bad.as_meter().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn names_are_short_and_plain() {

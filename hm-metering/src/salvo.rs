@@ -21,6 +21,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use http::StatusCode;
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED};
 use http_body_util::BodyExt;
 use salvo_core::conn::SocketAddr;
 use salvo_core::http::ResBody;
@@ -114,6 +115,17 @@ async fn serve(
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;
+    if admission.is_stopped() {
+        if let Some(rejection) = admission.reject() {
+            // Those of the answer that the handler had in mind.
+            for name in [CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED] {
+                res.headers_mut().remove(name);
+            }
+            refuse(&rejection, res);
+            ctrl.skip_rest();
+        }
+        return;
+    }
     let status = status(res);
     admission.answered(status);
     admission.note_trailers(res.headers());
@@ -121,12 +133,14 @@ async fn serve(
     match res.take_body() {
         // Everything is here already: nothing can go wrong with it on our side any more.
         body @ (ResBody::None | ResBody::Once(_) | ResBody::Chunks(_) | ResBody::Error(_)) => {
-            admission.sent(body.size().unwrap_or(0));
+            if !admission.is_bodiless() {
+                admission.sent_last(body.size().unwrap_or(0));
+            }
             res.replace_body(body);
             admission.finish(Outcome::Completed);
         }
         body => {
-            let body = MeteredBody::inner(body, Some(admission));
+            let body = MeteredBody::inner(body, res.headers(), admission);
             res.replace_body(ResBody::Boxed(Box::pin(body.map_err(BoxedError::from))));
         }
     }

@@ -92,9 +92,61 @@ impl<'de> Deserialize<'de> for Units {
     }
 }
 
+/// What can stand for units in a call: [`Units`], or a whole number. More than [`Units::MAX`] is [`Units::MAX`], and less
+/// than nothing is nothing.
+pub trait AsUnits: Copy + sealed::Sealed {
+    /// The units.
+    fn as_units(self) -> Units;
+}
+
+impl AsUnits for Units {
+    fn as_units(self) -> Units {
+        self
+    }
+}
+
+macro_rules! as_units {
+    ($($number:ty),*) => {$(
+        impl AsUnits for $number {
+            fn as_units(self) -> Units {
+                // What does not fit is above or below everything that does.
+                let is_negative = i128::try_from(self).is_ok_and(i128::is_negative);
+                let most = if is_negative { 0 } else { u64::MAX };
+                Units::new(u64::try_from(self).unwrap_or(most))
+            }
+        }
+
+        impl sealed::Sealed for $number {}
+    )*};
+}
+
+as_units!(u8, u16, u32, u64, usize, i32, i64);
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Units {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_stand_for_units_and_stop_at_the_ends() {
+        let units = [
+            3.as_units(),
+            3_u8.as_units(),
+            3_u64.as_units(),
+            3_usize.as_units(),
+            3_i64.as_units(),
+            Units::new(3).as_units(),
+        ];
+        assert_eq!(units, [Units::new(3); 6]);
+        assert_eq!((-3).as_units(), Units::ZERO);
+        assert_eq!(i64::MIN.as_units(), Units::ZERO);
+        assert_eq!(u64::MAX.as_units(), Units::MAX);
+        assert_eq!(usize::MAX.as_units(), Units::MAX);
+    }
 
     #[test]
     fn arithmetic_stops_at_the_ends() {

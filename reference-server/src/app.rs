@@ -1,22 +1,24 @@
 //! Everything a handler needs, built in one place.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hm_metering::key::PepperError;
 use hm_metering::keys::KeyIssuer;
+use hm_metering::usage::JournalError;
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
 use sea_orm::DbErr;
 
 use crate::auth::password::PasswordError;
 use crate::auth::{AccessTokens, Attempts, Passwords};
-use crate::config::Config;
+use crate::config::{Config, JournalConfig};
 use crate::database::Database;
 use crate::domain::keys::{self, Keys};
 use crate::domain::usage::Usage;
 use crate::migration::Migrator;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, create_private_folder};
 use crate::sources::{SourceSetupError, Sources};
 
 /// The application: settings, clock, database and what is built on them. Cheap to clone.
@@ -55,9 +57,12 @@ pub enum StartError {
     /// The plans make no sense.
     #[error("the plans can't be used")]
     Plans(#[from] PlansError),
+    /// The journal can't be used: another server has it, or the disk can't be written to.
+    #[error("usage.journal.directory (HM_JOURNAL) can't be used")]
+    Journal(#[source] JournalError),
     /// The meter can't start.
     #[error("the meter can't start")]
-    Meter(#[from] MeterConfigError),
+    Meter(#[source] MeterConfigError),
     /// The data sources can't be set up.
     #[error("the data sources can't be set up")]
     Sources(#[from] SourceSetupError),
@@ -67,11 +72,26 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
     /// Finished requests are missing in the ledger.
-    #[error("finished requests could not be written to the ledger in time")]
-    Unrecorded,
+    #[error("finished requests could not be written to the ledger and are lost")]
+    Lost,
+    /// Finished requests are missing in the ledger until the server is started again.
+    #[error(
+        "finished requests could not be written to the ledger in time; they wait in the journal at {} for the next start",
+        .0.display()
+    )]
+    Waiting(PathBuf),
     /// The database can't be closed.
     #[error("the database can't be closed")]
     Database(#[from] DbErr),
+}
+
+impl From<MeterConfigError> for StartError {
+    fn from(error: MeterConfigError) -> Self {
+        match error {
+            MeterConfigError::Journal(journal) => Self::Journal(journal),
+            other => Self::Meter(other),
+        }
+    }
 }
 
 impl App {
@@ -93,15 +113,19 @@ impl App {
             .map_err(StartError::Random)?
             .with_format(format.clone());
         let verifier = StoredKeyVerifier::new(store.clone(), peppers).with_format(format);
-        let meter = Meter::builder(verifier.clone())
+        let mut builder = Meter::builder(verifier.clone())
             .plans(plans.clone())
             .quota(store.clone())
             .usage(store.clone())
             .clock(Arc::clone(&clock))
             .trusted_proxies(config.http.trusted_proxies.clone())
-            .flush_interval(config.usage.flush_interval)
-            .start()
-            .await?;
+            .flush_interval(config.usage.flush_interval);
+        if let Some(journal) = &config.usage.journal {
+            // For its owner only. If it can't be made, the journal says why.
+            let _ = create_private_folder(&journal.directory);
+            builder = builder.journal(journal.to_journal());
+        }
+        let meter = builder.start().await?;
         let most = config.keys.max_per_account;
         Ok(Self(Arc::new(Inner {
             passwords,
@@ -123,17 +147,31 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Finished requests could not be written in time, or the database can't be closed.
+    /// Finished requests could not be written in time, or the database can't be closed. With a journal nothing is lost by
+    /// that: the next start writes what is left.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let report = self.0.meter.shutdown(self.0.config.usage.shutdown).await;
+        let (usage, meter) = (&self.0.config.usage, &self.0.meter);
+        let lost_before = meter.events_lost();
+        let report = meter.shutdown(usage.shutdown).await;
+        let journal = usage.journal.as_ref();
         if !report.released {
-            tracing::warn!("leased units were not given back; they count as used until the period ends");
+            let until = journal.map_or("the period ends", |_| "the next start");
+            tracing::warn!("leased units were not given back; they count as used until {until}");
+        }
+        let lost = meter.events_lost();
+        if lost > 0 {
+            tracing::error!(
+                events.lost = lost,
+                "finished requests were lost while the server ran"
+            );
         }
         self.0.database.close().await?;
-        if report.recorded {
-            Ok(())
-        } else {
-            Err(ShutdownError::Unrecorded)
+        match journal {
+            _ if report.recorded => Ok(()),
+            Some(JournalConfig { directory, .. }) if lost == lost_before => {
+                Err(ShutdownError::Waiting(directory.clone()))
+            }
+            _ => Err(ShutdownError::Lost),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The reference server: accounts, API keys, exact quotas and usage over HTTP, built on the published crates.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod app;
 pub mod auth;

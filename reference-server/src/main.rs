@@ -1,5 +1,7 @@
 //! `hm-server`.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;

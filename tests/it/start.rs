@@ -1,5 +1,9 @@
 //! Mistakes at start, and the other commands.
 
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use hm_system_tests::on_every_database;
@@ -144,6 +148,80 @@ async fn the_command_line_explains_itself() {
     let ended = run(&place, &Settings::default(), &["surve"]).await;
     assert_eq!(ended.code, 2, "{}", ended.text);
     must_say(&ended, &["surve", "Usage"]);
+}
+
+#[tokio::test]
+async fn a_second_server_with_the_same_journal_is_refused() {
+    let place = Place::on_sqlite();
+    let settings = Settings::default();
+    let server = Server::start(&place, &settings).await;
+    let ended = run(&place, &settings, &[]).await;
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    must_say(&ended, &["HM_JOURNAL", "journal", "in use by another process"]);
+    server.stop().await;
+    Server::start(&place, &settings).await.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_can_t_be_a_directory_is_reported() {
+    let ended = refused(&Settings::default().variable("HM_JOURNAL", "/dev/null/journal")).await;
+    must_say(&ended, &["HM_JOURNAL", "/dev/null/journal"]);
+}
+
+#[tokio::test]
+async fn a_journal_that_can_t_be_written_is_reported() {
+    let place = Place::on_sqlite();
+    let settings = Settings::default();
+    Server::start(&place, &settings).await.stop().await;
+    let journal = place.folder().join("journal");
+    let Some(_sealed) = Sealed::seal(&journal) else {
+        // Past the test runner, which keeps what a passing test prints to itself.
+        let text = "SKIPPED: nothing can be made read-only for this user\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        return;
+    };
+    let ended = run(&place, &settings, &[]).await;
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    must_say(&ended, &["HM_JOURNAL", "the journal at"]);
+    assert!(
+        ended.text.contains("Read-only file system") || ended.text.contains("Permission denied"),
+        "it does not say why: {}",
+        ended.text
+    );
+}
+
+/// A folder whose files can't be written. It is let go with this value.
+struct Sealed {
+    path: PathBuf,
+    is_mounted: bool,
+}
+
+impl Sealed {
+    /// By permissions, or by a read-only mount where permissions don't bind this user. None if neither works.
+    fn seal(path: &Path) -> Option<Self> {
+        for file in fs::read_dir(path).unwrap() {
+            fs::set_permissions(file.unwrap().path(), Permissions::from_mode(0o400)).unwrap();
+        }
+        let is_mounted = OpenOptions::new().write(true).open(path.join("lock")).is_ok();
+        let sealed = Self {
+            path: path.to_owned(),
+            is_mounted,
+        };
+        let mount = |options: &str| {
+            let mut mount = Command::new("mount");
+            let mount = mount.args(["-o", options]).arg(path).arg(path);
+            mount.output().is_ok_and(|output| output.status.success())
+        };
+        (!is_mounted || mount("bind") && mount("remount,ro,bind")).then_some(sealed)
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let _ = Command::new("umount").arg(&self.path).output();
+        }
+    }
 }
 
 on_every_database! {

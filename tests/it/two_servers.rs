@@ -20,7 +20,7 @@ async fn two_servers_share_one_quota_exactly_on_postgres() {
     };
     let settings = Settings::free_plan(QUOTA as u64, 1_000_000);
     let one = Server::start(&place, &settings).await;
-    let two = Server::start(&place, &settings).await;
+    let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
     let ada = Person::register(&one, "ada@example.org").await;
     let key = ada.create_key(&one, "shared").await;
     key.keep_secret(&two);
@@ -104,7 +104,7 @@ async fn what_an_idle_server_has_leased_can_be_used_on_the_other_on_postgres() {
     };
     let settings = Settings::free_plan(QUOTA as u64, 1_000_000);
     let one = Server::start(&place, &settings).await;
-    let two = Server::start(&place, &settings).await;
+    let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
     let ada = Person::register(&one, "ada@example.org").await;
     let key = ada.create_key(&one, "shared").await;
     key.keep_secret(&two);
@@ -147,7 +147,7 @@ async fn a_key_revoked_on_one_server_is_soon_refused_by_the_other_on_postgres() 
     };
     let settings = Settings::free_plan(1_000_000, 1_000_000);
     let one = Server::start(&place, &settings).await;
-    let two = Server::start(&place, &settings).await;
+    let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
     let ada = Person::register(&one, "ada@example.org").await;
     let key = ada.create_key(&one, "short-lived").await;
     key.keep_secret(&two);
@@ -178,9 +178,11 @@ on_every_database! {
 }
 
 async fn servers_that_start_together_agree_who_migrates(place: Place) {
-    let settings = Settings::default();
-    let start = || Server::start(&place, &settings);
-    let (one, two, three) = tokio::join!(start(), start(), start());
+    let settings = ["one", "two", "three"].map(|name| Settings::default().journal(name));
+    let [one, two, three] = settings
+        .each_ref()
+        .map(|settings| Server::start(&place, settings));
+    let (one, two, three) = tokio::join!(one, two, three);
     let ada = Person::register(&one, "ada@example.org").await;
     for server in [&two, &three] {
         assert_eq!(ada.usage(server).await["used"], 0);

@@ -1,6 +1,6 @@
 //! What is in the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hm_metering_seaorm::entity::{api_key, quota_counter, usage_event, user};
 use hm_metering_seaorm::sea_orm::{EntityTrait, PaginatorTrait};
@@ -45,6 +45,44 @@ impl Ledger {
             *times.entry(event.request_id.as_str()).or_insert(0) += 1;
         }
         times
+    }
+
+    /// Fails unless each request of `answered` is in here once, and every other one of `sent` at most once, and none that
+    /// was not sent.
+    ///
+    /// # Panics
+    ///
+    /// With the names of those that are wrong.
+    pub fn must_have_once(&self, answered: &BTreeSet<String>, sent: &BTreeSet<String>) {
+        let times = self.times();
+        let missing: Vec<_> = answered
+            .iter()
+            .filter(|id| !times.contains_key(id.as_str()))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{} answered and not in the ledger: {missing:?}",
+            missing.len()
+        );
+        let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "more than once in the ledger: {twice:?}");
+        let strangers: Vec<_> = times.keys().filter(|id| !sent.contains(**id)).collect();
+        assert!(strangers.is_empty(), "nobody sent {strangers:?}");
+    }
+
+    /// For each account: the units that its events charge, the units that its counters say are used, and those leased.
+    #[must_use]
+    pub fn by_account(&self) -> BTreeMap<String, (i64, i64, i64)> {
+        let mut sums: BTreeMap<String, (i64, i64, i64)> = BTreeMap::new();
+        for event in &self.events {
+            sums.entry(event.account_id.to_string()).or_default().0 += event.units;
+        }
+        for counter in &self.counters {
+            let sum = sums.entry(counter.account_id.to_string()).or_default();
+            sum.1 += counter.used;
+            sum.2 += counter.leased;
+        }
+        sums
     }
 
     /// Units charged by all events together.

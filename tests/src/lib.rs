@@ -4,6 +4,7 @@
 //! The tests are in `it/`. They look at the server from outside: at its answers, its log, its exit code, and at the
 //! ledger in its database.
 
+#![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +21,8 @@ pub mod load;
 pub mod log;
 pub mod people;
 pub mod place;
+pub mod proxy;
+pub mod random;
 pub mod raw;
 pub mod server;
 pub mod wait;

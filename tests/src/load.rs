@@ -19,6 +19,7 @@ pub const CONNECTIONS: usize = 64;
 pub struct Load {
     tasks: JoinSet<Vec<Shot>>,
     answered: Arc<AtomicUsize>,
+    admitted: Arc<AtomicUsize>,
     stop: Arc<AtomicUsize>,
 }
 
@@ -39,11 +40,13 @@ impl Load {
     #[must_use]
     pub fn begin(address: SocketAddr, key: &str, calls: usize, name: &str) -> Self {
         let answered = Arc::new(AtomicUsize::new(0));
+        let admitted = Arc::new(AtomicUsize::new(0));
         let stop = Arc::new(AtomicUsize::new(calls));
         let taken = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for connection in 0..CONNECTIONS {
-            let (answered, stop, taken) = (Arc::clone(&answered), Arc::clone(&stop), Arc::clone(&taken));
+            let (answered, admitted) = (Arc::clone(&answered), Arc::clone(&admitted));
+            let (stop, taken) = (Arc::clone(&stop), Arc::clone(&taken));
             let (call, name) = (Call::curiosity(key), name.to_owned());
             tasks.spawn(async move {
                 let mut shots = Vec::new();
@@ -58,12 +61,14 @@ impl Load {
                     let request_id = format!("{name}-{number}");
                     let answer = open.send(call.clone().named(&request_id)).await.ok();
                     let is_open = answer.is_some();
+                    let is_admitted = answer.as_ref().is_some_and(|answer| answer.status == 200);
                     shots.push(Shot {
                         request_id,
                         connection,
                         answer,
                     });
                     answered.fetch_add(usize::from(is_open), Ordering::Relaxed);
+                    admitted.fetch_add(usize::from(is_admitted), Ordering::Relaxed);
                     if !is_open {
                         return shots;
                     }
@@ -73,6 +78,7 @@ impl Load {
         Self {
             tasks,
             answered,
+            admitted,
             stop,
         }
     }
@@ -81,6 +87,12 @@ impl Load {
     #[must_use]
     pub fn answered(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many of them with 200.
+    #[must_use]
+    pub fn admitted(&self) -> usize {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// Waits until so many requests were answered.
@@ -118,8 +130,11 @@ impl Load {
 }
 
 fn used_never_goes_backwards(connection: &[Shot]) {
+    // A server that can't ask its database does not know what is used.
+    let known = |shot: &&Shot| shot.answer.as_ref().is_some_and(|answer| answer.status != 503);
+    let connection = connection.iter().filter(known);
     let used = |shot: &Shot| Some(shot.answer.as_ref()?.number("x-ratelimit-used"));
-    let used: Vec<u64> = connection.iter().filter_map(used).collect();
+    let used: Vec<u64> = connection.filter_map(used).collect();
     let back = used.windows(2).find(|pair| pair[0] > pair[1]);
     assert_eq!(back, None, "X-RateLimit-Used went backwards on one connection");
 }
@@ -149,6 +164,15 @@ impl Shots {
     /// Those that were not.
     pub fn cut_off(&self) -> impl Iterator<Item = &Shot> {
         self.0.iter().filter(|shot| shot.answer.is_none())
+    }
+
+    /// Adds a request that was sent besides the load.
+    pub fn add(&mut self, request_id: String, answer: Answer) {
+        self.0.push(Shot {
+            request_id,
+            connection: CONNECTIONS,
+            answer: Some(answer),
+        });
     }
 
     /// The names of those that were sent.

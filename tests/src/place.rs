@@ -1,9 +1,12 @@
 //! Where a server keeps its data: a folder and a database of its own for each test.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use hm_metering_seaorm::connect::{Options, connect, connect_reader};
-use hm_metering_seaorm::sea_orm::DatabaseConnection;
+use hm_metering_seaorm::sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait,
+};
 use hm_metering_seaorm::testing::TestDatabase;
 use tempfile::TempDir;
 
@@ -54,6 +57,62 @@ impl Place {
         }
     }
 
+    /// The database's address, for a server that reaches it by way of `address`.
+    ///
+    /// # Panics
+    ///
+    /// When it is a file.
+    #[must_use]
+    pub fn url_by_way_of(&self, address: SocketAddr) -> String {
+        let url = self.url();
+        let (scheme, rest) = url.split_once("://").expect("an address");
+        let (authority, database) = rest.split_once('/').expect("a database on a server");
+        let user = authority
+            .rsplit_once('@')
+            .map_or(String::new(), |(user, _)| format!("{user}@"));
+        format!("{scheme}://{user}{address}/{database}")
+    }
+
+    /// Where the database's server listens.
+    ///
+    /// # Panics
+    ///
+    /// When it is a file.
+    #[must_use]
+    pub fn database_server(&self) -> String {
+        let url = self.url();
+        let (_, rest) = url.split_once("://").expect("an address");
+        let (authority, _) = rest.split_once('/').expect("a database on a server");
+        let address = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, address)| address);
+        if address.contains(':') {
+            address.to_owned()
+        } else {
+            format!("{address}:5432")
+        }
+    }
+
+    /// Takes the SQLite file's one right to write.
+    ///
+    /// # Panics
+    ///
+    /// When there is no database yet.
+    pub async fn lock(&self) -> WriteLock {
+        let database = connect(&self.url(), &Options::default())
+            .await
+            .expect("a database to write to");
+        let transaction = database.begin().await.expect("a transaction");
+        transaction
+            .execute_unprepared("UPDATE users SET id = id")
+            .await
+            .expect("the right to write");
+        WriteLock {
+            transaction,
+            database,
+        }
+    }
+
     /// A connection to look at the database behind the server's back.
     ///
     /// # Panics
@@ -65,6 +124,25 @@ impl Place {
             Some(reader) => reader,
             None => connect(&url, &options).await.expect("a database to read"),
         }
+    }
+}
+
+/// Keeps everybody else from writing to an SQLite file.
+#[derive(Debug)]
+pub struct WriteLock {
+    transaction: DatabaseTransaction,
+    database: DatabaseConnection,
+}
+
+impl WriteLock {
+    /// Lets others write again.
+    ///
+    /// # Panics
+    ///
+    /// When the database does not answer.
+    pub async fn release(self) {
+        self.transaction.rollback().await.expect("the end of the lock");
+        self.database.close().await.expect("the end of writing");
     }
 }
 

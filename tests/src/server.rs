@@ -75,6 +75,12 @@ impl Settings {
         ))
     }
 
+    /// With a journal of its own in the place's folder, for another server beside one that has the usual one.
+    #[must_use]
+    pub fn journal(self, name: &str) -> Self {
+        self.variable("HM_JOURNAL", name)
+    }
+
     /// The command that runs the server with arguments at a place.
     ///
     /// # Panics

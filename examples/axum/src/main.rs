@@ -1,7 +1,10 @@
-//! An axum service that sells facts: keys, a rate limit, a daily quota and a ledger, kept in one SQLite file.
+//! An axum service that sells facts: keys, a rate limit, a daily quota and a ledger, kept in one SQLite file, with a
+//! journal beside it so that nothing is lost when the process is killed.
 //!
 //! `cargo run -p example-axum` prints a key and a command to try it with. Its quota is 20 units a day and a fact takes
 //! 5, so the fifth request is refused.
+
+#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,8 +22,7 @@ use uuid::Uuid;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let store = SeaOrmStore::connect("sqlite://example-axum.sqlite?mode=rwc").await?;
-    store.migrate().await?;
+    let store = SeaOrmStore::open("sqlite://example-axum.sqlite?mode=rwc").await?;
     // In earnest the pepper is a secret from your configuration. Keys made with it need it for ever.
     let peppers = Peppers::new(Pepper::new(1, b"a pepper of 32 bytes, or longer.")?);
     print_a_key(&store, peppers.clone()).await?;
@@ -29,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .plans(Plans::from_toml(include_str!("../plans.toml"))?)
         .quota(store.clone())
         .usage(store)
+        .journal("example-axum.journal")
         .start()
         .await?;
     let app = Router::new()

@@ -6,6 +6,8 @@
 //!
 //! `cargo run -p example-client` asks a stand-in for an upstream until the budget is spent.
 
+#![forbid(unsafe_code)]
+
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -122,11 +124,10 @@ impl KeyVerifier for OurCredential {
                 key: None,
             });
         }
-        Ok(Verdict::Valid(Verified {
-            principal: Principal::new(self.account, PlanId::from_static("upstream"), self.since),
-            not_before: None,
-            expires_at: None,
-            version: 0,
-        }))
+        Ok(Verdict::Valid(Verified::new(Principal::new(
+            self.account,
+            PlanId::from_static("upstream"),
+            self.since,
+        ))))
     }
 }

@@ -37,7 +37,11 @@ impl Counter {
         }
     }
 
-    pub(crate) fn lease(&mut self, ask: &LeaseAsk) -> Result<LeaseGrant, StoreErrorKind> {
+    /// `others` is what counts against the limit besides this counter: the rest of a window that moves with time.
+    pub(crate) fn lease(&mut self, ask: &LeaseAsk, others: Units) -> Result<LeaseGrant, StoreErrorKind> {
+        if ask.operation == 0 {
+            return Err(StoreErrorKind::Invalid);
+        }
         let lease = self.leases.entry(name(ask.holder)).or_default();
         if ask.operation < lease.operation {
             return Err(StoreErrorKind::Conflict);
@@ -48,10 +52,8 @@ impl Counter {
                 lease.token = self.token;
                 lease.open = true;
             }
-            let free = ask
-                .limit
-                .get()
-                .saturating_sub(self.used.saturating_add(self.leased));
+            let taken = others.get().saturating_add(self.used).saturating_add(self.leased);
+            let free = ask.limit.get().saturating_sub(taken);
             let granted = ask.want.get().min(free);
             self.leased += granted;
             lease.left += granted;
@@ -65,6 +67,7 @@ impl Counter {
             granted: Units::new(granted),
             token,
             balance: self.balance(),
+            oldest: None,
         })
     }
 

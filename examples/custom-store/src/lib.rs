@@ -7,6 +7,8 @@
 //! A batch's events and its settlements are one transaction, because both are in one file. The engine learns it from the
 //! identity that both traits answer.
 
+#![forbid(unsafe_code)]
+
 mod counter;
 mod ledger;
 mod quota;

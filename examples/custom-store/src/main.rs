@@ -3,6 +3,8 @@
 //! `cargo run -p example-custom-store` sends the requests straight to the service and prints how they ended. The count is
 //! in `example-custom-store.redb` and goes on with the next run; the fourth run is refused after two requests.
 
+#![forbid(unsafe_code)]
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;

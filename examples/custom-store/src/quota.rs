@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use hm_metering::error::StoreResult;
 use hm_metering::quota::{
-    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, Settlement, StoreIdentity,
+    Balance, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow, Release, Settlement,
+    StoreIdentity, WindowState,
 };
 use hm_metering::usage::BatchId;
 use hm_metering::{StoreErrorKind, Timestamp, Units};
@@ -59,6 +60,53 @@ fn change<T>(
     Ok(answer)
 }
 
+/// Leases units. With a window that moves with time, all of its counters count against the limit; the file has one writer at
+/// a time, so they can't change meanwhile.
+fn lease(transaction: &WriteTransaction, ask: &LeaseAsk) -> Result<LeaseGrant, Failure> {
+    let Some(since) = ask.since else {
+        return change(transaction, &ask.key, |counter| counter.lease(ask, Units::ZERO));
+    };
+    let window = QuotaWindow {
+        account: ask.key.account,
+        meter: ask.key.meter.clone(),
+        since,
+    };
+    let before = window_state(transaction, &window)?.balance;
+    let grant = change(transaction, &ask.key, |counter| {
+        let own = counter.balance();
+        let others = before.used.plus(before.leased).minus(own.used).minus(own.leased);
+        counter.lease(ask, others)
+    })?;
+    let after = window_state(transaction, &window)?;
+    Ok(LeaseGrant {
+        balance: after.balance,
+        oldest: after.oldest,
+        ..grant
+    })
+}
+
+/// Sums up the counters of a window.
+fn window_state(transaction: &WriteTransaction, window: &QuotaWindow) -> Result<WindowState, Failure> {
+    let all_of_meter = format!("{}/{}/", window.account, window.meter);
+    let table = transaction.open_table(COUNTERS)?;
+    let mut state = WindowState::default();
+    for entry in table.range(&*all_of_meter..)? {
+        let (name, kept) = entry?;
+        let Some(start) = name.value().strip_prefix(&all_of_meter) else {
+            break;
+        };
+        let start = start.parse().map(Timestamp::from_micros).unwrap_or_default();
+        let Balance { used, leased } = read(kept.value())?.balance();
+        if start < window.since || used.plus(leased).is_zero() {
+            continue;
+        }
+        state.balance.used = state.balance.used.plus(used);
+        state.balance.leased = state.balance.leased.plus(leased);
+        state.oldest = Some(state.oldest.map_or(start, |oldest| oldest.min(start)));
+    }
+    Ok(state)
+}
+
 fn read(kept: &[u8]) -> Result<Counter, Failure> {
     serde_json::from_slice(kept).map_err(Failure::Corrupt)
 }
@@ -71,10 +119,8 @@ fn written(counter: &Counter) -> Result<Vec<u8>, Failure> {
 impl QuotaStore for FileStore {
     async fn lease(&self, ask: &LeaseAsk) -> StoreResult<LeaseGrant> {
         let ask = ask.clone();
-        self.write("lease units", move |transaction| {
-            change(transaction, &ask.key, |counter| counter.lease(&ask))
-        })
-        .await
+        self.write("lease units", move |transaction| lease(transaction, &ask))
+            .await
     }
 
     async fn release(&self, release: &Release) -> StoreResult<Balance> {
@@ -108,6 +154,15 @@ impl QuotaStore for FileStore {
                 None => Ok(Balance::default()),
             };
             keys.iter().map(balance).collect()
+        })
+        .await
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        let windows = windows.to_vec();
+        self.write("read windows", move |transaction| {
+            let state = |window| window_state(transaction, window);
+            windows.iter().map(state).collect()
         })
         .await
     }

@@ -79,6 +79,7 @@ mod file {
             },
             operation: 1,
             key: key.clone(),
+            since: None,
             limit: Units::new(10),
             want: Units::new(7),
             now: at(1),

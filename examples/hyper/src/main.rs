@@ -3,6 +3,8 @@
 //! `cargo run -p example-hyper` prints a key and a command to try it with. Its quota is four facts a month, kept in memory:
 //! the fifth request is refused.
 
+#![forbid(unsafe_code)]
+
 #[cfg(test)]
 mod tests;
 

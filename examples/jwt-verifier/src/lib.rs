@@ -2,6 +2,8 @@
 //!
 //! The engine keeps the verdict on a token in memory, so a signature is checked once in a while and not on each request.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -50,12 +52,11 @@ impl JwtVerifier {
         // Anchored periods would count from here. A token does not know when its account began, so plans should have
         // periods of the calendar.
         let anchor = Timestamp::default();
+        // It names no key: a provider issues many tokens for one account, and there is no feed of their changes.
+        let principal = Principal::new(AccountId::from_uuid(claims.sub), plan, anchor).with_scopes(scopes);
         Some(Verified {
-            // It names no key: a provider issues many tokens for one account, and there is no feed of their changes.
-            principal: Principal::new(AccountId::from_uuid(claims.sub), plan, anchor).with_scopes(scopes),
-            not_before: None,
             expires_at: Some(Timestamp::from_micros(claims.exp.checked_mul(1_000_000)?)),
-            version: 0,
+            ..Verified::new(principal)
         })
     }
 }

@@ -6,6 +6,8 @@
 //! `cargo run -p example-streaming-tokens` prints a key and a command to try it with. Break it off with Ctrl-C in the
 //! middle: what was not sent is not charged.
 
+#![forbid(unsafe_code)]
+
 #[cfg(test)]
 mod tests;
 

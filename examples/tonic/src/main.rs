@@ -3,6 +3,8 @@
 //! `cargo run -p example-tonic` prints a key. The service is written by hand in `service.rs`, so that nothing has to be
 //! generated; with generated code the layer is put around the service in the same way.
 
+#![forbid(unsafe_code)]
+
 mod service;
 #[cfg(test)]
 mod tests;

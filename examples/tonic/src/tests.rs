@@ -6,6 +6,7 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use tonic_types::StatusExt;
 
 use super::*;
 use crate::service::{CountTo, Number};
@@ -48,8 +49,13 @@ async fn each_number_of_a_stream_is_a_unit() {
     assert_eq!(count(&channel, Some(key.expose()), 3).await.unwrap(), 3);
     // Two units are left, and a call needs five at the door.
     let refused = count(&channel, Some(key.expose()), 1).await.unwrap_err();
-    assert_ne!(refused.code(), Code::Ok);
-    assert!(count(&channel, None, 1).await.is_err());
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "QUOTA_EXCEEDED");
+    assert_eq!(details.quota_failure().unwrap().violations.len(), 1);
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    let nobody = count(&channel, None, 1).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
 
     drop(channel);
     stop.send(()).unwrap();

@@ -36,6 +36,18 @@ struct Inner {
 }
 
 impl SeaOrmStore {
+    /// Connects with default [`Options`], and brings the schema to this version: [`SeaOrmStore::connect`] and
+    /// [`SeaOrmStore::migrate`] in one.
+    ///
+    /// # Errors
+    ///
+    /// When the address is malformed, the database doesn't answer, or a step of the migration fails.
+    pub async fn open(url: &str) -> StoreResult<Self> {
+        let store = Self::connect(url).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
     /// Connects with default [`Options`]; see [`connect`] for the addresses.
     ///
     /// The schema is left as it is: call [`SeaOrmStore::migrate`], or run [`Migrator`] yourself.

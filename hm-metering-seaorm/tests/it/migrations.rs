@@ -2,15 +2,22 @@
 
 use hm_metering::page::PageRequest;
 use hm_metering::usage::{Event, UsageQuery};
-use hm_metering::{AccountId, EventId, ReplicaId, UsageStore};
+use hm_metering::{AccountId, EventId, KeyId, KeyStore, ReplicaId, UsageStore};
 use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend};
 use hm_metering_seaorm::sea_orm_migration::MigratorTrait;
 use hm_metering_seaorm::testing::TestDatabase;
-use hm_metering_seaorm::{Migrator, migration};
+use hm_metering_seaorm::{Migrator, SeaOrmStore, migration};
 use uuid::Uuid;
 
 use crate::fixtures::{NOW, event, later, store};
 use crate::rows;
+
+#[tokio::test]
+async fn a_store_that_is_opened_has_its_tables() {
+    let store = SeaOrmStore::open("sqlite::memory:").await.unwrap();
+    let (account, key) = (AccountId::from_uuid(Uuid::nil()), KeyId::from_uuid(Uuid::nil()));
+    assert!(store.get(account, key).await.unwrap().is_none());
+}
 
 #[tokio::test]
 async fn every_column_of_every_entity_is_stored_and_read_back() {

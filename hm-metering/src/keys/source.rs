@@ -1,10 +1,11 @@
 //! Where a request carries its key.
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::verifier::KeyVerifier;
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The header that is ours.
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request's headers say of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,16 +26,16 @@ pub(crate) fn find_credential<'a>(headers: &'a HeaderMap, verifier: &dyn KeyVeri
     let mut own = headers.get_all(X_API_KEY).iter();
     let own_key = match (own.next(), own.next()) {
         (None, _) => None,
-        (Some(value), None) => match value.to_str().map(str::trim) {
-            Ok(text) => Some(text),
-            Err(_) => return Credential::Unreadable,
+        (Some(value), None) => match text_of(value) {
+            Some(text) => Some(text),
+            None => return Credential::Unreadable,
         },
         (Some(_), Some(_)) => return Credential::Unreadable,
     };
     let mut bearer = None;
     let mut others = 0;
     for value in headers.get_all(AUTHORIZATION) {
-        let Ok(text) = value.to_str() else {
+        let Some(text) = text_of(value) else {
             return Credential::Unreadable;
         };
         match bearer_token(text) {
@@ -54,7 +55,14 @@ pub(crate) fn find_credential<'a>(headers: &'a HeaderMap, verifier: &dyn KeyVeri
     }
 }
 
+/// The value without space around it; none if it is no text.
+fn text_of(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes().trim_ascii()).ok()
+}
+
 fn bearer_token(value: &str) -> Option<&str> {
-    let (scheme, token) = value.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_ascii_start())
 }

@@ -58,6 +58,20 @@ pub struct Verified {
     pub version: u64,
 }
 
+impl Verified {
+    /// A key that speaks for `principal` without an end, from a verifier without versions.
+    #[must_use]
+    pub const fn new(principal: Principal) -> Self {
+        Self {
+            principal,
+            not_before: None,
+            expires_at: None,
+            plan_until: None,
+            version: 0,
+        }
+    }
+}
+
 /// What a verifier says of a key. "No" is a verdict; "cannot tell" is an error.
 #[derive(Clone, Debug)]
 pub enum Verdict {
@@ -81,8 +95,8 @@ pub enum Verdict {
 /// tokens that are issued anew, should name no key in its principals, or have no feed.
 #[async_trait]
 pub trait KeyVerifier: Send + Sync + 'static {
-    /// Whether `presented` can be a key at all, judged by its text alone. It is asked on every request and must be
-    /// quick. Garbage that it refuses never costs a look-up.
+    /// Whether `presented` can be a key at all, judged by its text alone. It is asked for every key that is not in memory
+    /// and must be quick. Garbage that it refuses never costs a look-up.
     fn is_well_formed(&self, presented: &str) -> bool;
 
     /// Whether `bearer` begins like one of our keys; tells keys from other bearer tokens.

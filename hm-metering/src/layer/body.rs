@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -64,12 +64,21 @@ impl<B: Body> MeteredBody<B> {
     }
 
     /// A body that ends the request of `admission`. One that is over already, or will not be sent, ends it at once.
-    pub(crate) fn inner(body: B, mut admission: Option<Admission>) -> Self {
-        let is_over = |admission: &mut Admission| body.is_end_stream() || admission.is_bodiless();
+    ///
+    /// A server stops reading at the length that `headers` announce, if the body does not know its own. A gRPC call's status
+    /// comes after that, in trailers.
+    pub(crate) fn inner(body: B, headers: &HeaderMap, admission: Admission) -> Self {
+        let left = if admission.is_grpc() {
+            None
+        } else {
+            body.size_hint().exact().or_else(|| announced(headers))
+        };
+        let mut admission = Some(admission);
+        let is_over =
+            |admission: &mut Admission| body.is_end_stream() || admission.is_bodiless() || left == Some(0);
         if let Some(admission) = admission.take_if(is_over) {
             admission.finish(Outcome::Completed);
         }
-        let left = body.size_hint().exact();
         Self {
             kind: Kind::Inner {
                 body,
@@ -115,9 +124,10 @@ where
                     // Servers need not poll again after trailers, after the announced length, or when the body says that it
                     // is over.
                     Some(Ok(frame)) => {
-                        let sent = note_frame(admission, frame);
+                        let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
                         *left = left.map(|left| left.saturating_sub(sent));
                         let is_over = frame.is_trailers() || *left == Some(0) || body.is_end_stream();
+                        note_frame(admission, frame, sent, is_over);
                         is_over.then_some(Outcome::Completed)
                     }
                 };
@@ -146,22 +156,25 @@ where
     }
 }
 
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 fn set_running(admission: &mut Option<Admission>, running: bool) {
     if let Some(admission) = admission {
         admission.set_running(running);
     }
 }
 
-/// Tells the admission what is about to be handed over, and answers how many bytes that are.
-fn note_frame(admission: &mut Option<Admission>, frame: &Frame<Bytes>) -> u64 {
-    let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+/// Tells the admission what is about to be handed over.
+fn note_frame(admission: &mut Option<Admission>, frame: &Frame<Bytes>, sent: u64, is_last: bool) {
     if let Some(admission) = admission {
         match frame.trailers_ref() {
             Some(trailers) => admission.note_trailers(trailers),
+            None if is_last => admission.sent_last(sent),
             None => admission.sent(sent),
         }
     }
-    sent
 }
 
 /// Ends a response that took too much: a gRPC stream with its status, anything else with an error.
@@ -173,7 +186,10 @@ fn stop(mut admission: Admission) -> Option<Result<Frame<Bytes>, MeteredBodyErro
     let mut trailers = HeaderMap::new();
     // RESOURCE_EXHAUSTED
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("8"));
-    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static("the quota is used up"));
+    trailers.insert(
+        GRPC_MESSAGE,
+        HeaderValue::from_static("it takes more than is left of its quota"),
+    );
     admission.note_trailers(&trailers);
     admission.finish(Outcome::Stopped);
     Some(Ok(Frame::trailers(trailers)))

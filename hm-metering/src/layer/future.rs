@@ -156,14 +156,22 @@ where
 
 /// Writes headers and hands the admission to the body. A request that is not ours to meter has none.
 fn follow<ResB: Body>(response: Response<ResB>, admission: Option<Admission>) -> Response<MeteredBody<ResB>> {
+    let Some(mut admission) = admission else {
+        return response.map(MeteredBody::passing);
+    };
+    if admission.is_stopped() {
+        // Nothing of the answer was sent, so the caller can be told why.
+        return admission.reject().map_or_else(
+            || response.map(MeteredBody::passing),
+            |rejection| refuse(&rejection),
+        );
+    }
     let (mut parts, body) = response.into_parts();
-    let admission = admission.map(|mut admission| {
-        admission.answered(parts.status);
-        admission.note_trailers(&parts.headers);
-        admission.write_headers(&mut parts.headers);
-        admission
-    });
-    Response::from_parts(parts, MeteredBody::inner(body, admission))
+    admission.answered(parts.status);
+    admission.note_trailers(&parts.headers);
+    admission.write_headers(&mut parts.headers);
+    let body = MeteredBody::inner(body, &parts.headers, admission);
+    Response::from_parts(parts, body)
 }
 
 /// The answer to a refused request.

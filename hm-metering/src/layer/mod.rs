@@ -25,12 +25,13 @@ pub use future::ResponseFuture;
 pub(crate) use future::refuse;
 pub use service::Metering;
 
+use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
 use crate::meter::Meter;
 use crate::name::{MeterName, NameError, OperationName};
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
-use crate::units::Units;
+use crate::units::{AsUnits, Units};
 
 /// Puts a [`Meter`] around services; made by [`Meter::layer`]. Cheap to clone.
 #[derive(Clone)]
@@ -70,8 +71,8 @@ impl MeteringLayer {
     ///
     /// # Errors
     /// When `meter` is no name.
-    pub fn cost_of(self, meter: &str, units: Units) -> Result<Self, NameError> {
-        let meter = MeterName::parse(meter)?;
+    pub fn cost_of(self, meter: &str, units: impl AsUnits) -> Result<Self, NameError> {
+        let (meter, units) = (MeterName::parse(meter)?, units.as_units());
         Ok(self.change(|operation| operation.cost(meter, units)))
     }
 
@@ -98,6 +99,17 @@ impl MeteringLayer {
     /// What to do when a store can't answer; requests are refused with 503, unless said.
     pub fn on_unavailable(self, policy: OnUnavailable) -> Self {
         self.change(|operation| operation.on_unavailable(policy))
+    }
+
+    /// Which requests are charged, see [`Operation::charge`]; those that succeed, unless said.
+    pub fn charge(self, rule: ChargeRule) -> Self {
+        self.change(|operation| operation.charge(rule))
+    }
+
+    /// What to do when a handler charges more than could be reserved, see [`Operation::overrun`]; it is charged all the
+    /// same, unless said.
+    pub fn overrun(self, overrun: Overrun) -> Self {
+        self.change(|operation| operation.overrun(overrun))
     }
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {

@@ -101,7 +101,13 @@ fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
 #[cfg(feature = "axum")]
 fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
     let template = request.extensions().get::<::axum::extract::MatchedPath>();
-    template.map_or_else(|| request.uri().path(), ::axum::extract::MatchedPath::as_str)
+    match template.map(::axum::extract::MatchedPath::as_str) {
+        // The router of tonic has one route for all methods of a service.
+        Some(template) if !(template.ends_with("/{*rest}") && crate::meter::is_grpc(request.headers())) => {
+            template
+        }
+        _ => request.uri().path(),
+    }
 }
 
 #[cfg(not(feature = "axum"))]

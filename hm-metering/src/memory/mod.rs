@@ -109,6 +109,18 @@ impl MemoryStore {
         self.lock().keys.close_account(account)
     }
 
+    /// The events of all accounts, oldest first.
+    #[cfg(feature = "testing")]
+    pub(crate) fn events(&self) -> Vec<crate::usage::Event> {
+        self.lock().usage.all().cloned().collect()
+    }
+
+    /// What is leased at this moment, as far as it is anything.
+    #[cfg(feature = "testing")]
+    pub(crate) fn leased(&self) -> Vec<(crate::name::MeterName, crate::units::Units)> {
+        self.lock().quota.leased()
+    }
+
     /// No step leaves the state half changed, so a lock that was poisoned by a panic elsewhere is still good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

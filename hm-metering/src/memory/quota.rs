@@ -197,6 +197,16 @@ impl Counters {
         }
     }
 
+    /// The counters of which something is leased.
+    #[cfg(feature = "testing")]
+    pub(super) fn leased(&self) -> Vec<(MeterName, Units)> {
+        let leased = self.counters.iter();
+        leased
+            .map(|(id, counter)| (id.meter.clone(), counter.balance.leased))
+            .filter(|(_, units)| !units.is_zero())
+            .collect()
+    }
+
     fn balance(&self, key: &QuotaKey) -> Balance {
         self.counters
             .get(&CounterId::from(key))

@@ -106,6 +106,14 @@ impl Ledger {
         removed
     }
 
+    /// All events, oldest first.
+    #[cfg(feature = "testing")]
+    pub(super) fn all(&self) -> impl Iterator<Item = &Event> {
+        let of =
+            |(place, account): (&(Timestamp, EventId), &AccountId)| self.accounts.get(account)?.get(place);
+        self.order.iter().filter_map(of)
+    }
+
     /// The events of a query, oldest first.
     fn matching<'a>(&'a self, query: &'a UsageQuery) -> impl DoubleEndedIterator<Item = &'a Event> {
         self.matching_before(query, None)

@@ -3,19 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{Entry, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
 use super::admitted::{Admitted, Answered};
 use super::call::RequestId;
 use super::charge::Charge;
+use super::rejection::Rejection;
 use super::report::LimitReport;
 use super::trace::DecisionTrace;
 use crate::principal::Principal;
 use crate::usage::Outcome;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const RESOURCE_EXHAUSTED: u8 = 8;
 
 /// A request that was let through. It owns what was taken for it, and turns into exactly one event, whatever happens:
 /// when it is [finished](Admission::finish), or else when it is dropped.
@@ -90,12 +91,8 @@ impl Admission {
 
     /// Writes the limits' headers and the request's id into the head of the answer.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        self.report().write(headers);
-        if let Entry::Vacant(place) = headers.entry(X_REQUEST_ID)
-            && let Some(id) = self.open().admitted.request_id_header()
-        {
-            place.insert(id);
-        }
+        let open = self.open();
+        open.admitted.write_headers(&open.answered, headers);
     }
 
     /// Whether the response to this request has no body, whatever its headers say.
@@ -109,13 +106,34 @@ impl Admission {
     /// Whether the handler took more than it may and its response has to be stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.admitted.is_stopped())
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.admitted.said.is_stopped())
     }
 
     /// Whether it is a gRPC call.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.admitted.is_grpc)
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.admitted.form.is_grpc())
+    }
+
+    /// Ends a request that [has to be stopped](Admission::is_stopped) before anything of its answer was sent, and makes the
+    /// answer to be sent in place of the handler's.
+    #[must_use]
+    pub fn reject(mut self) -> Option<Box<Rejection>> {
+        let open = self.open.take()?;
+        let rejection = open.admitted.reject();
+        let is_grpc = open.admitted.form.is_grpc();
+        let answered = Answered {
+            status: Some(rejection.refusal().status()),
+            grpc_status: is_grpc.then_some(RESOURCE_EXHAUSTED),
+            bytes: rejection.body().len() as u64,
+            ..open.answered
+        };
+        open.admitted.finish(Outcome::Stopped, &answered);
+        Some(rejection)
     }
 
     /// The handler is about to be called.
@@ -141,7 +159,7 @@ impl Admission {
 
     /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers.
     pub fn note_trailers(&mut self, headers: &HeaderMap) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.admitted.is_grpc) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.admitted.form.is_grpc()) {
             let status = headers.get(GRPC_STATUS).and_then(|value| value.to_str().ok());
             if let Some(status) = status.and_then(|status| status.parse().ok()) {
                 open.answered.grpc_status = Some(status);
@@ -151,9 +169,19 @@ impl Admission {
 
     /// So many bytes of the body are about to be handed over.
     pub fn sent(&mut self, bytes: u64) {
+        self.note_sent(bytes, false);
+    }
+
+    /// The same for the last part of the body: [`finish`](Admission::finish) follows at once.
+    pub(crate) fn sent_last(&mut self, bytes: u64) {
+        self.note_sent(bytes, true);
+    }
+
+    fn note_sent(&mut self, bytes: u64, is_last: bool) {
         if let Some(open) = &mut self.open {
             open.answered.bytes = open.answered.bytes.saturating_add(bytes);
-            if bytes > 0 && open.answered.first_byte.is_none() {
+            // What is first and last was sent when the response ended.
+            if bytes > 0 && open.answered.first_byte.is_none() && !is_last {
                 open.answered.first_byte = Some(open.admitted.engine.clock.monotonic());
             }
         }

@@ -1,21 +1,23 @@
 //! A request that was let through, as its admission and its charge share it: what it is, what was taken for it, and how it
 //! becomes an event.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::header::HeaderMap;
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Engine;
 use super::account::Account;
 use super::call::{RequestId, Texts};
-use super::decide::{Hold, Holds, Now, open};
+use super::decide::{Decision, Hold, Holds, Now, open};
 use super::directory::Caller;
+use super::rejection::{Asked, Form, Rejection};
 use super::report::LimitReport;
-use super::report::standing::report_with;
+use super::report::standing::{refuse_for_quota, report_with};
+use super::said::{Said, Words};
 use super::tally::{Tally, cut};
 use crate::charge_rule::{Ending, Overrun};
 use crate::id::EventId;
@@ -23,14 +25,15 @@ use crate::name::MeterName;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::principal::Principal;
-use crate::quota::{Lease, Take, nanos};
+use crate::quota::{Lease, nanos};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 use crate::usage::Outcome;
 use crate::usage::journal::record::{self, Draft};
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
-pub(super) const METHOD_MAX: usize = 32;
+pub(crate) const METHOD_MAX: usize = 32;
 
 pub(crate) struct Admitted {
     pub(super) engine: Arc<Engine>,
@@ -41,27 +44,10 @@ pub(crate) struct Admitted {
     pub(super) method: Method,
     pub(super) texts: Texts,
     pub(super) bytes_in: u64,
-    pub(super) is_grpc: bool,
+    pub(super) form: Form,
     pub(super) holds: Holds,
     pub(super) is_reserved: bool,
     pub(super) said: Said,
-}
-
-/// What the handler said, and what was taken because of it.
-#[derive(Default)]
-pub(super) struct Said {
-    is_touched: AtomicBool,
-    is_stopped: AtomicBool,
-    is_timed_out: AtomicBool,
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
-struct Open {
-    tally: Tally,
-    /// Units leased besides those of the holds, in their order.
-    extra: SmallVec<[Units; 1]>,
-    is_finished: bool,
 }
 
 /// How far a response got.
@@ -90,22 +76,19 @@ impl Admitted {
         RequestId(given.map_or_else(|| self.id.to_string(), str::to_owned))
     }
 
-    /// The same for the answer's head.
-    pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
+    /// Writes the limits' headers and the request's id into the head of the answer.
+    pub(super) fn write_headers(&self, answered: &Answered, headers: &mut HeaderMap) {
         let mut buffer = Uuid::encode_buffer();
-        let id = match self.texts.request_id() {
+        let id = match self.texts.request_id_bytes() {
             Some(given) => given,
-            None => self.id.as_uuid().hyphenated().encode_lower(&mut buffer),
+            None => self
+                .id
+                .as_uuid()
+                .hyphenated()
+                .encode_lower(&mut buffer)
+                .as_bytes(),
         };
-        HeaderValue::from_str(id).ok()
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.said.is_stopped.load(Ordering::Acquire)
-    }
-
-    pub(super) fn note_timeout(&self) {
-        self.said.is_timed_out.store(true, Ordering::Release);
+        self.report(answered).write_with_id(id, headers);
     }
 
     /// Takes note that the request is served although a store could not answer.
@@ -116,93 +99,119 @@ impl Admitted {
 
     /// Takes note of what a handler says, unless the request is over.
     pub(super) fn say(&self, change: impl FnOnce(&mut Tally)) {
-        let mut open = self.open();
-        if !open.is_finished {
-            change(&mut open.tally);
-            self.said.is_touched.store(true, Ordering::Release);
-        }
-    }
-
-    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.said.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said.change(|words| change(&mut words.tally));
     }
 
     /// Changes what the request takes of `meter`, and reserves what is missing.
     pub(super) fn charge(&self, meter: &MeterName, change: impl FnOnce(Units) -> Units) {
-        let mut open = self.open();
-        if open.is_finished {
-            return;
-        }
-        let total = open.tally.change(meter, change);
-        self.said.is_touched.store(true, Ordering::Release);
-        let held = self.holds.iter().position(|hold| hold.meter() == meter);
-        if let (Some(total), Some(place)) = (total, held) {
-            self.reserve(&mut open, place, total);
-        }
+        self.said.change(|words| {
+            let said = words.tally.change(meter, change);
+            let held = self.holds.iter().position(|hold| hold.meter() == meter);
+            if let (Some((before, total)), Some(place)) = (said, held)
+                && !self.said.is_stopped()
+            {
+                self.reserve(words, place, before, total);
+            }
+        });
     }
 
-    /// Takes from the lease what a hold lacks of `total`. What can't be had is tried again when more is said.
-    fn reserve(&self, open: &mut Open, place: usize, total: Units) {
+    /// Takes from the lease what a hold lacks of `total`, or puts back what is too much. What can't be had is tried again
+    /// when more is said.
+    fn reserve(&self, words: &mut Words, place: usize, before: Units, total: Units) {
         let hold = &self.holds[place];
         let Some(limit) = hold.lease_limit() else { return };
-        open.extra.resize(self.holds.len(), Units::ZERO);
-        let missing = total.minus(hold.units).minus(open.extra[place]);
+        words.extra.resize(self.holds.len(), Units::ZERO);
+        let extra = &mut words.extra[place];
+        let window = hold.lease.window();
+        let reserved = hold.units.plus(*extra);
+        let too_much = reserved.minus(total).min(*extra);
+        if !too_much.is_zero() {
+            window.put_back(too_much);
+            *extra = extra.minus(too_much);
+        }
+        let missing = total.minus(reserved);
         if missing.is_zero() {
             return;
         }
-        let window = hold.lease.window();
         let now = nanos(self.engine.clock.monotonic());
-        let taken = window.take(missing, now);
-        if taken != Take::Short {
-            open.extra[place] = open.extra[place].plus(missing);
-        }
-        if taken == Take::Taken {
+        let (taken, is_low) = window.take_some(missing, now);
+        *extra = extra.plus(taken);
+        if !is_low {
             return;
         }
-        let is_gone = !window.may_have_more(limit, now);
-        if let Some(book) = self.engine.book.as_ref().filter(|_| !is_gone) {
-            book.start_renewal(
-                &hold.lease,
-                Some(limit),
-                if taken == Take::Short {
-                    missing
-                } else {
-                    Units::ZERO
-                },
-            );
+        // As far as is known; so it is decided at the door too.
+        let lacks = missing.minus(taken);
+        let is_gone = window.taken_by_all().plus(lacks) > hold.limit.unwrap_or(limit);
+        if !is_gone && window.may_have_more(limit, now) {
+            if let Some(book) = &self.engine.book {
+                // What is said once will most likely be said again.
+                book.start_renewal(&hold.lease, Some(limit), missing);
+            }
+        } else if !lacks.is_zero() && self.operation.on_overrun() == Overrun::Reject && !hold.never_refuses()
+        {
+            // What the last word was about will not be handed over any more.
+            let unsent = taken.min(total.minus(before));
+            window.put_back(unsent);
+            *extra = extra.minus(unsent);
+            words.lacking = Some((place, total));
+            self.said.stop();
         }
-        let may_stop = self.operation.on_overrun() == Overrun::Reject && !hold.never_refuses();
-        if taken == Take::Short && is_gone && may_stop {
-            self.said.is_stopped.store(true, Ordering::Release);
-        }
+    }
+
+    /// The answer to a request that has to be stopped, in place of its handler's.
+    pub(super) fn reject(&self) -> Box<Rejection> {
+        let lacking = self.said.so_far(|words| words.lacking).flatten();
+        let (account, now) = (self.account(), self.engine.now());
+        let quota = lacking.and_then(|(place, need)| {
+            let hold = &self.holds[place];
+            let (quota, _) = account
+                .quotas
+                .iter()
+                .find(|(quota, _)| quota.meter == *hold.meter())?;
+            Some(refuse_for_quota(account, quota, &hold.lease, need, now))
+        });
+        let (refusal, report) = match quota {
+            Some(Decision::Refused(refusal, report)) => (refusal, Some(report)),
+            _ => (Refusal::new(RefusalKind::QuotaExceeded), None),
+        };
+        let asked = Asked {
+            request_id: self.request_id().0,
+            form: self.form,
+            operation: Some(Arc::clone(&self.operation)),
+            principal: Some(self.principal().clone()),
+        };
+        Box::new(Rejection::new(refusal, report, asked))
     }
 
     /// The limits as they stand, with what the request is charged if its response ends well.
     pub(super) fn report(&self, answered: &Answered) -> LimitReport {
-        let ending = Ending::new(Outcome::Completed, answered.status, answered.grpc_status);
-        let charged = match answered.status {
-            Some(_) if !self.operation.charge_rule().is_charged(&ending) => Charged::new(),
-            _ => self.asked(),
-        };
-        let units = |meter: &MeterName| {
-            charged
-                .iter()
-                .find(|(has, _)| has == meter)
-                .map_or(Units::ZERO, |(_, units)| *units)
+        let outcome = self.true_outcome(Outcome::Completed);
+        let ending = Ending::new(outcome, answered.status, answered.grpc_status);
+        let is_charged = answered.status.is_none() || self.operation.charge_rule().is_charged(&ending);
+        let units = |meter: &MeterName| match is_charged {
+            true => self.asked_of(meter),
+            false => Units::ZERO,
         };
         report_with(self.account(), &self.holds, units, self.arrived)
     }
 
+    /// What the request takes of `meter`, as declared and said.
+    fn asked_of(&self, meter: &MeterName) -> Units {
+        let said = self.said.so_far(|words| {
+            let said = words.tally.meters.iter().find(|(has, _)| has == meter);
+            said.map(|(_, units)| *units)
+        });
+        said.flatten().unwrap_or_else(|| self.operation.units_of(meter))
+    }
+
     /// What the request takes by meter, as declared and said, sorted.
-    fn asked(&self) -> Charged {
+    fn asked(&self, said: Option<&Tally>) -> Charged {
         let costs = self.operation.costs().iter();
         let mut meters: Charged = costs.map(|cost| (cost.meter.clone(), cost.units)).collect();
-        if self.said.is_touched.load(Ordering::Acquire) {
-            for (meter, units) in &self.open().tally.meters {
-                match meters.iter_mut().find(|(has, _)| has == meter) {
-                    Some(entry) => entry.1 = *units,
-                    None => meters.push((meter.clone(), *units)),
-                }
+        for (meter, units) in said.iter().flat_map(|tally| &tally.meters) {
+            match meters.iter_mut().find(|(has, _)| has == meter) {
+                Some(entry) => entry.1 = *units,
+                None => meters.push((meter.clone(), *units)),
             }
         }
         if meters.len() > 1 {
@@ -216,16 +225,13 @@ impl Admitted {
         let now = self.engine.clock.monotonic();
         let outcome = self.true_outcome(outcome);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
+        let said = self.said.finish();
+        let tally = said.as_ref().map(|said| &said.tally);
         let mut units = if self.operation.charge_rule().is_charged(&ending) {
-            self.asked()
+            self.asked(tally)
         } else {
             Charged::new()
         };
-        let said = self.said.is_touched.load(Ordering::Acquire).then(|| {
-            let mut open = self.open();
-            open.is_finished = true;
-            std::mem::take(&mut *open)
-        });
         let extra = said.as_ref().map_or(&[][..], |said| &said.extra[..]);
         let mut settling = Settling {
             request: self,
@@ -235,7 +241,6 @@ impl Admitted {
         };
         settling.settle(&mut units, extra);
         let Settling { charges, over, .. } = settling;
-        let tally = said.as_ref().map(|said| &said.tally);
         let draft = Draft {
             id: self.id,
             at: self.arrived.wall,
@@ -249,13 +254,14 @@ impl Admitted {
             response_time_us: micros(now.saturating_sub(self.arrived.monotonic)),
             first_byte_us: answered
                 .first_byte
+                .or((answered.bytes > 0).then_some(now))
                 .map(|at| micros(at.saturating_sub(self.arrived.monotonic))),
             bytes_in: self.bytes_in,
             bytes_out: answered.bytes,
             operation: self.operation.name().as_str(),
             endpoint: self.texts.endpoint(),
             method: cut(self.method.as_str(), METHOD_MAX),
-            request_id: self.texts.request_id(),
+            request_id: self.texts.request_id_bytes(),
             source: tally.and_then(|tally| tally.source.as_deref()),
             refusal: None,
             would_refuse: self.holds.would_refuse(),
@@ -274,7 +280,7 @@ impl Admitted {
             outcome,
             Outcome::Completed | Outcome::ClientGone | Outcome::ServiceError | Outcome::BodyError
         );
-        if may_be_timeout && self.said.is_timed_out.load(Ordering::Acquire) {
+        if may_be_timeout && self.said.is_timed_out() {
             Outcome::TimedOut
         } else {
             outcome
@@ -359,20 +365,28 @@ impl Settling<'_> {
         if more.is_zero() {
             return parts;
         }
-        let is_limited = hold.limit.is_some();
-        if is_limited && window.take(more, self.ticks) != Take::Short {
-            parts.leased = parts.leased.plus(more);
-        } else if !is_limited
-            || hold.never_refuses()
-            || self.request.operation.on_overrun() == Overrun::Overflow
+        let Some(limit) = hold.limit else {
+            window.note_taken(more);
+            parts.unleased = parts.unleased.plus(more);
+            return parts;
+        };
+        let mut rest = more;
+        // A response that was stopped has handed over no more than was reserved for it.
+        if !self.request.said.is_stopped() {
+            let (taken, _) = window.take_some(more, self.ticks);
+            parts.leased = parts.leased.plus(taken);
+            rest = rest.minus(taken);
+        }
+        if !rest.is_zero()
+            && (hold.never_refuses() || self.request.operation.on_overrun() == Overrun::Overflow)
         {
             // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
-            window.note_taken(more);
+            window.note_taken(rest);
             if hold.is_of_allowance() {
-                window.note_allowance(more);
+                window.note_allowance(rest);
             }
-            self.over |= is_limited;
-            parts.unleased = parts.unleased.plus(more);
+            parts.unleased = parts.unleased.plus(rest);
+            self.over |= window.taken_by_all() > limit || !window.may_have_more(limit, self.ticks);
         }
         parts
     }
@@ -385,6 +399,8 @@ impl Settling<'_> {
         };
         let lease = open(account, quota, counter, arrived);
         lease.window().note_taken(units);
+        let taken = lease.window().taken_by_all();
+        self.over |= quota.limit.is_some_and(|limit| taken > limit);
         self.write(at, &lease, quota.limit, units, false);
     }
 

@@ -46,7 +46,7 @@ pub enum ConfigError {
     SinkName(String),
 }
 
-/// Puts a [`Meter`] together; made by [`Meter::builder`].
+/// Puts a [`Meter`](crate::Meter) together; made by [`Meter::builder`](crate::Meter::builder).
 #[must_use]
 pub struct MeterBuilder {
     pub(super) verifier: Arc<dyn KeyVerifier>,

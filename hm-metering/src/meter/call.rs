@@ -12,8 +12,8 @@ use super::tally::cut;
 use crate::client_address::{PeerAddress, TrustedProxies};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ENDPOINT_MAX: usize = 256;
-const REQUEST_ID_MAX: usize = 128;
+pub(crate) const ENDPOINT_MAX: usize = 256;
+pub(crate) const REQUEST_ID_MAX: usize = 128;
 
 /// A request as the engine sees it.
 #[derive(Clone, Copy)]
@@ -129,15 +129,21 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    pub(crate) fn endpoint(&self) -> &str {
-        // Both parts were texts before, so this never falls back.
-        std::str::from_utf8(&self.bytes[..self.endpoint]).unwrap_or_default()
+    /// The bytes of the endpoint, which is a text.
+    pub(crate) fn endpoint(&self) -> &[u8] {
+        &self.bytes[..self.endpoint]
+    }
+
+    /// The id that the request came with, a text; none where it gets that of its event.
+    pub(crate) fn request_id_bytes(&self) -> Option<&[u8]> {
+        let id = &self.bytes[self.endpoint..];
+        (!id.is_empty()).then_some(id)
     }
 
     /// The id that the request came with; none where it gets that of its event.
     pub(crate) fn request_id(&self) -> Option<&str> {
-        let id = std::str::from_utf8(&self.bytes[self.endpoint..]).unwrap_or_default();
-        (!id.is_empty()).then_some(id)
+        // It was a text before, so this never falls back.
+        std::str::from_utf8(self.request_id_bytes()?).ok()
     }
 }
 
@@ -185,6 +191,6 @@ mod tests {
         let path = "/ä".repeat(200);
         let headers = HeaderMap::new();
         let texts = Call::new(&Method::GET, &headers, &path).texts();
-        assert!(texts.endpoint().len() <= 256 && path.starts_with(texts.endpoint()));
+        assert!(texts.endpoint().len() <= 256 && path.as_bytes().starts_with(texts.endpoint()));
     }
 }

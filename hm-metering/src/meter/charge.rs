@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::admitted::Admitted;
 use super::call::RequestId;
-use crate::name::MeterName;
+use crate::name::AsMeter;
 use crate::principal::Principal;
-use crate::units::Units;
+use crate::units::{AsUnits, Units};
 
 /// A handle on the charge of the request in hand, in its extensions. Clones are the same charge.
 ///
@@ -17,7 +17,7 @@ use crate::units::Units;
 ///
 /// What goes beyond what the operation declared is taken from the lease in memory as it is said, without I/O, and more is
 /// leased in the background. What happens when the quota is used up meanwhile is the operation's
-/// [`Overrun`](crate::Overrun).
+/// [`Overrun`](crate::Overrun). Saying less than before gives back what was taken for it.
 #[derive(Clone)]
 pub struct Charge(Arc<Admitted>);
 
@@ -27,21 +27,47 @@ impl Charge {
     }
 
     /// The request takes `units` of `meter`, whatever the operation declared.
-    pub fn set(&self, meter: &MeterName, units: Units) {
-        self.0.charge(meter, |_| units);
+    ///
+    /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
+    pub fn set(&self, meter: impl AsMeter, units: impl AsUnits) {
+        let units = units.as_units();
+        self.change(&meter, |_| units);
     }
 
     /// The request takes `units` of `meter` more than was said before. Starts from nothing, not from what the operation
     /// declared: a stream that counts its tokens says all of them.
-    pub fn add(&self, meter: &MeterName, units: Units) {
-        self.0.charge(meter, |before| before.plus(units));
+    ///
+    /// ```
+    /// # use hm_metering::Charge;
+    /// # struct Token { count: usize }
+    /// fn count(charge: &Charge, token: &Token) {
+    ///     charge.add("tokens", token.count);
+    /// }
+    /// ```
+    ///
+    /// A text that is no name of a meter is a mistake: nothing is charged for it, with an error in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a text needs no `&`")]
+    pub fn add(&self, meter: impl AsMeter, units: impl AsUnits) {
+        let units = units.as_units();
+        self.change(&meter, |before| before.plus(units));
+    }
+
+    fn change(&self, meter: &impl AsMeter, change: impl FnOnce(Units) -> Units) {
+        match meter.as_meter() {
+            Ok(meter) => self.0.charge(&meter, change),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a handler charged a meter that can't be one; nothing is charged for it"
+            ),
+        }
     }
 
     /// Whether the request is being stopped, because it took more than could be reserved and its operation says
     /// [`Overrun::Reject`](crate::Overrun::Reject). A handler need not ask, but may save itself the rest of the work.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.0.is_stopped()
+        self.0.said.is_stopped()
     }
 
     /// Where the answer came from, for the ledger and reports; cut to 64 bytes.
@@ -60,7 +86,7 @@ impl Charge {
     /// Our own time limit ends the request: it is recorded as [`TimedOut`](crate::usage::Outcome::TimedOut), however it
     /// looks from the outside. For whoever enforces a time limit, between the layer and the handler or around both.
     pub fn note_timeout(&self) {
-        self.0.note_timeout();
+        self.0.said.note_timeout();
     }
 
     /// The caller.

@@ -315,6 +315,10 @@ fn look<'a>(
         } else if window.taken_by_all() >= limit {
             beyond(quota, lease, need)
         } else {
+            // Leased meanwhile, so that it is at hand when the handler knows.
+            if !window.has(Units::ONE, ticks) && window.may_have_more(lease_limit, ticks) {
+                book.start_renewal(&lease, Some(lease_limit), Units::ONE);
+            }
             Ok(hold(quota, lease, need, false))
         };
     }
@@ -430,9 +434,9 @@ pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
 }
 
 /// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Counter, now: Timestamp) -> Arc<Lease> {
+pub(crate) fn open(account: &Account, quota: &Quota, counter: &Arc<Counter>, now: Timestamp) -> Arc<Lease> {
     let (rule, anchor) = (quota.period, account.anchor);
     counter
         .at(now, rule, anchor)
-        .unwrap_or_else(|| counter.open(account.id, &quota.meter, now, rule, anchor))
+        .unwrap_or_else(|| counter.open(now, rule, anchor))
 }

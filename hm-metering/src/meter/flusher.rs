@@ -197,16 +197,19 @@ impl Flusher {
                         None => unread += 1,
                     }
                 }
+                // A run of which nothing can be read any more.
+                Next::OtherRun if entries.is_empty() => epoch = None,
                 Next::OtherRun | Next::Nothing | Next::Pending => break,
             }
         }
         self.note_losses(unread);
         if entries.is_empty() {
             let end = self.trail.reader.position();
-            if end != start {
+            if end != start || sent.is_some() {
                 self.trail.note_done(end, records);
             }
-            return None;
+            // Nothing is left of what was sent. What follows may be of an earlier run as well.
+            return sent.and_then(|_| self.collect());
         }
         let resent = sent.filter(|sent| Some(self.trail.progress().epoch) == epoch && sent.events > 0);
         Some(Part {

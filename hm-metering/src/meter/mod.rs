@@ -24,6 +24,7 @@ mod flusher;
 mod races;
 mod rejection;
 mod report;
+mod said;
 mod slots;
 mod start;
 mod tally;
@@ -49,12 +50,14 @@ pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
 pub use rejection::Rejection;
+#[cfg(feature = "axum")]
+pub(crate) use rejection::is_grpc;
 pub use report::{HeaderDraft, HeaderStyle, LimitReport, QuotaReport, RateReport, ResetFormat};
 pub use trace::{DecisionTrace, KeyState, LimitTrace};
 
 pub(crate) use rejection::{Asked, Form};
 
-use admitted::{Admitted, METHOD_MAX, Said, micros};
+use admitted::{Admitted, METHOD_MAX, micros};
 use call::Texts;
 use decide::{Decision, Now, Store, decide};
 use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
@@ -76,6 +79,14 @@ use crate::units::Units;
 use crate::usage::Outcome;
 use crate::usage::journal::Log;
 use crate::usage::journal::record::Draft;
+
+/// How long what becomes part of an event can be, for the tests of the journal, which has to have room for it.
+#[cfg(test)]
+pub(crate) mod bounds {
+    pub(crate) use super::admitted::METHOD_MAX;
+    pub(crate) use super::call::{ENDPOINT_MAX, REQUEST_ID_MAX};
+    pub(crate) use super::tally::METERS_MAX;
+}
 
 /// How often a request asks for units before it gives up; others may be faster each time.
 const ATTEMPTS: usize = 64;
@@ -182,14 +193,6 @@ impl Meter {
                 return engine.turn_away(RefusalKind::UnreadableKey, operation, call, now);
             }
         };
-        if !engine.verifier.is_well_formed(presented) {
-            return engine.turn_away(
-                RefusalKind::InvalidKey(InvalidKey::Malformed),
-                operation,
-                call,
-                now,
-            );
-        }
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
         let request = || Undecided::new(id, operation, call, now);
@@ -224,6 +227,11 @@ impl Meter {
             }
             Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), operation, call, now),
             Known::Caller(_) | Known::Nothing => {
+                // What is in memory was checked before. Nothing else is looked up without it.
+                if !engine.verifier.is_well_formed(presented) {
+                    let malformed = RefusalKind::InvalidKey(InvalidKey::Malformed);
+                    return engine.turn_away(malformed, operation, call, now);
+                }
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), waiting());
                 Admit::Pending(Box::pin(engine.admit_unknown(request, (fingerprint, key))))
@@ -407,7 +415,7 @@ impl Engine {
     /// Writes an event down. `is_reserved` says whether room was reserved for it.
     fn append(&self, draft: &Draft<'_>, is_reserved: bool) -> bool {
         let has_room = is_reserved || self.log.reserve(0);
-        if has_room && self.log.append(&draft.encode()) {
+        if has_room && draft.encode(|bytes| self.log.append(bytes)) {
             return true;
         }
         if !has_room {
@@ -513,10 +521,10 @@ impl Engine {
             method: request.method,
             texts: request.texts,
             bytes_in: request.bytes_in,
-            is_grpc: request.form.is_grpc(),
+            form: request.form,
             holds,
             is_reserved,
-            said: Said::default(),
+            said: said::Said::default(),
         };
         if is_fallback {
             admitted.note_fallback();
@@ -557,7 +565,7 @@ impl Engine {
             operation: request.operation.name().as_str(),
             endpoint: request.texts.endpoint(),
             method: cut(request.method.as_str(), METHOD_MAX),
-            request_id: request.texts.request_id(),
+            request_id: request.texts.request_id_bytes(),
             source: None,
             refusal: Some(refusal.code()),
             would_refuse: None,

@@ -20,15 +20,21 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Changes what the request takes of `meter`, and answers what that is now. None when it names too many meters.
-    pub(crate) fn change(&mut self, meter: &MeterName, change: impl FnOnce(Units) -> Units) -> Option<Units> {
+    /// Changes what the request takes of `meter`, and answers what that was before and is now. None when it names too many
+    /// meters.
+    pub(crate) fn change(
+        &mut self,
+        meter: &MeterName,
+        change: impl FnOnce(Units) -> Units,
+    ) -> Option<(Units, Units)> {
         if let Some((_, units)) = self.meters.iter_mut().find(|(has, _)| has == meter) {
-            *units = change(*units);
-            Some(*units)
+            let before = *units;
+            *units = change(before);
+            Some((before, *units))
         } else if self.meters.len() < METERS_MAX {
             let units = change(Units::ZERO);
             self.meters.push((meter.clone(), units));
-            Some(units)
+            Some((Units::ZERO, units))
         } else {
             tracing::warn!(meter.name = %meter, "a request names too many meters; this one is not counted");
             None

@@ -1,5 +1,6 @@
 //! Plans: named sets of rate limits, concurrency limits and quotas.
 
+mod build;
 mod text;
 
 use std::collections::BTreeMap;
@@ -95,6 +96,23 @@ pub enum QuotaMode {
 }
 
 /// A plan's limits. All of them hold at once.
+///
+/// ```
+/// use hm_metering::Plans;
+/// use hm_metering::plan::{ConcurrencyLimit, Plan, Quota, QuotaMode, RateLimit};
+///
+/// let plans = Plans::new([
+///     Plan::new("free")
+///         .rate(RateLimit::per_second(10))
+///         .concurrency(ConcurrencyLimit::new(2))
+///         .quota(Quota::per_month(1_000)),
+///     Plan::new("pro")
+///         .rate(RateLimit::per_second(100).burst(500))
+///         .quota(Quota::per_month(100_000).mode(QuotaMode::Soft))
+///         .quota(Quota::per_day(50_000).of("tokens")),
+/// ])?;
+/// # Ok::<(), hm_metering::PlansError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Its name.
@@ -105,6 +123,18 @@ pub struct Plan {
     pub concurrency: Vec<ConcurrencyLimit>,
     /// Per account; each meter once. The first is the one that `X-RateLimit-*` headers describe.
     pub quotas: Vec<Quota>,
+}
+
+/// Any one limit of a plan; each kind becomes one by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Of a rate.
+    Rate(RateLimit),
+    /// Of requests under way.
+    Concurrency(ConcurrencyLimit),
+    /// Of units in a period.
+    Quota(Quota),
 }
 
 /// Says which limits hold for a caller.

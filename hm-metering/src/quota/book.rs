@@ -1,7 +1,7 @@
 //! The leases that this process holds, and the tasks that renew, release and refresh them.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,10 +10,11 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::counters::Counters;
 use super::lease::{Busy, Operation, Waiting};
 use super::{
-    Answer, Counter, Holder, Lease, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, Release, START, Settlement,
-    Window, keep, low_water, nanos, next_size, want,
+    Answer, Counter, CounterId, Holder, Lease, LeaseAsk, LeaseGrant, Looks, QuotaKey, QuotaStore, Release,
+    START, Settlement, Window, keep, low_water, nanos, next_size, want,
 };
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
@@ -27,14 +28,14 @@ const LEASE_TIME: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(5);
 /// A balance is kept fresh for this long after the last request.
 const FRESH: Duration = Duration::from_secs(60);
+/// A counter that has nothing to give back is looked after this seldom at the most.
+const SELDOM: Duration = Duration::from_secs(5);
 /// When the store has nothing left, it is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How many counters are emptied at a time when everything is given back.
 const AT_A_TIME: usize = 16;
 /// How many balances are asked for at once.
 const BALANCES: usize = 500;
-
-type Counters = HashMap<(AccountId, MeterName), Arc<Counter>>;
 
 /// All counters of this process.
 pub(crate) struct LeaseBook {
@@ -43,8 +44,9 @@ pub(crate) struct LeaseBook {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     store_timeout: Duration,
-    /// Asked for accounts that are filled and once at each look, never on the warm path.
+    /// Asked for accounts that are filled and for charges that are settled, never on the warm path.
     counters: Mutex<Counters>,
+    looks: Arc<Looks>,
     operations: AtomicU64,
 }
 
@@ -56,24 +58,22 @@ impl LeaseBook {
         runtime: Handle,
         store_timeout: Duration,
     ) -> Arc<Self> {
+        let looks = Arc::default();
         Arc::new(Self {
+            counters: Mutex::new(Counters::new(Arc::downgrade(&looks))),
+            looks,
             store,
             holder,
             clock,
             runtime,
             store_timeout,
-            counters: Mutex::default(),
             operations: AtomicU64::new(1),
         })
     }
 
     pub(crate) fn counter(&self, account: AccountId, meter: &MeterName) -> Arc<Counter> {
-        let mut counters = self.counters();
-        Arc::clone(
-            counters
-                .entry((account, meter.clone()))
-                .or_insert_with(|| Arc::new(Counter::new())),
-        )
+        let meter = meter.clone();
+        self.counters().get_or_insert(CounterId { account, meter })
     }
 
     /// Notes a settlement that is about to be sent.
@@ -97,15 +97,12 @@ impl LeaseBook {
     }
 
     fn with_window(&self, key: &QuotaKey, change: impl FnOnce(&Window)) {
-        let counter = self
-            .counters()
-            .get(&(key.account, key.meter.clone()))
-            .map(Arc::clone);
-        let leases = counter.map(|counter| counter.leases()).unwrap_or_default();
-        if let Some(lease) = leases
-            .iter()
-            .find(|lease| lease.window.key().period.start == key.period.start)
-        {
+        let id = CounterId {
+            account: key.account,
+            meter: key.meter.clone(),
+        };
+        let counter = self.counters().get(&id).map(Arc::clone);
+        if let Some(lease) = counter.and_then(|counter| counter.lease_from(key.period.start)) {
             change(&lease.window);
         }
     }
@@ -123,11 +120,11 @@ impl LeaseBook {
         need: Units,
         at_most: Duration,
     ) -> Answer {
-        let mut answers = lease.answers.subscribe();
+        let mut answer = lease.next_answer();
         let _waiting = Waiting::new(lease, need);
         self.start_renewal(lease, limit, need);
-        match timeout(at_most, answers.changed()).await {
-            Ok(Ok(())) => *answers.borrow(),
+        match timeout(at_most, answer.changed()).await {
+            Ok(Ok(())) => *answer.borrow(),
             Ok(Err(_)) | Err(_) => Answer::Failed,
         }
     }
@@ -156,7 +153,7 @@ impl LeaseBook {
             let lease = Arc::clone(&busy.0);
             // First free the way for the next operation, then wake those who may want to start it.
             drop(busy);
-            lease.answers.send_replace(answer);
+            lease.tell(answer);
         });
     }
 
@@ -166,9 +163,7 @@ impl LeaseBook {
         }
         let asked_at = self.clock.monotonic();
         let ask = lease.with_state(|state| {
-            let lasted = state
-                .granted_at
-                .map(|at| (state.size, asked_at.saturating_sub(at)));
+            let lasted = state.granted_at.map(|at| (state.size, since(at.get(), asked_at)));
             // Only a lease that was used up says something about the size.
             if lease.window.remaining().get() <= low_water(state.size) || lasted.is_none() {
                 state.size = next_size(lasted);
@@ -227,12 +222,12 @@ impl LeaseBook {
         let is_enough = before.plus(granted).minus(kept) >= need.max(Units::ONE);
         lease.with_state(|state| {
             state.left = Some(ask.limit.minus(grant.balance.used).minus(grant.balance.leased));
-            state.granted_at = Some(now);
+            state.granted_at = NonZeroU64::new(nanos(now).max(1));
             // A wish that was cut says nothing about the next one.
             state.size = state.size.min(granted.get().max(START));
             // Units that are too few for those who asked are no reason to keep them from others.
             if !granted.is_zero() && is_enough {
-                state.active_at = now;
+                state.active_at = nanos(now);
             }
         });
         if granted.is_zero() {
@@ -252,7 +247,7 @@ impl LeaseBook {
             return Answer::Failed;
         }
         lease.window.clear_rest();
-        let now = self.clock.monotonic();
+        let now = nanos(self.clock.monotonic());
         lease.with_state(|state| state.active_at = now);
         Answer::Granted
     }
@@ -261,12 +256,15 @@ impl LeaseBook {
     async fn resolve_pending(&self, lease: &Lease) -> bool {
         match lease.with_state(|state| state.pending.clone()) {
             None => true,
-            Some(Operation::Lease(ask, asked_at)) => {
-                self.apply_lease(lease, &ask, asked_at, Units::ONE).await;
-                lease.with_state(|state| state.pending.is_none())
-            }
-            Some(Operation::Release(release)) => {
-                self.apply_release(lease, &release).await;
+            Some(operation) => {
+                match *operation {
+                    Operation::Lease(ask, asked_at) => {
+                        self.apply_lease(lease, &ask, asked_at, Units::ONE).await;
+                    }
+                    Operation::Release(release) => {
+                        self.apply_release(lease, &release).await;
+                    }
+                }
                 lease.with_state(|state| state.pending.is_none())
             }
         }
@@ -295,7 +293,7 @@ impl LeaseBook {
                 (None, true)
             }
         };
-        lease.with_state(|state| state.pending = repeat.then_some(operation));
+        lease.with_state(|state| state.pending = repeat.then(|| Box::new(operation)));
         answer
     }
 
@@ -371,26 +369,29 @@ impl LeaseBook {
         }
     }
 
-    /// Looks after all leases once: gives back what is idle or over, learns balances, and forgets what is not used.
+    /// Looks after the leases whose time it is: gives back what is idle or over, learns balances, and forgets what is not
+    /// used. Those in use are looked after each time.
     pub(crate) async fn tend(self: &Arc<Self>) {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let mut fresh = Vec::new();
-        for counter in self.all() {
+        for counter in self.looks.take_due(nanos(now)) {
+            let mut next = Duration::MAX;
             for lease in counter.leases() {
                 if self.tend_one(&lease, now, wall) {
-                    fresh.push(lease);
+                    fresh.push(Arc::clone(&lease));
                 }
+                next = next.min(next_look(&lease, now));
             }
-            counter.sweep(|lease| {
+            let is_done = |lease: &Lease| {
                 is_over(lease, wall) || (idle(lease, now) >= FRESH && !lease.window.has_spent_allowance())
-            });
+            };
+            if counter.sweep(is_done) {
+                self.looks.add(counter, nanos(next));
+            }
         }
         for some in fresh.chunks(BALANCES) {
             self.learn_balances(some).await;
         }
-        // Nobody can get hold of a counter while the map is locked.
-        self.counters()
-            .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.leases().is_empty());
     }
 
     /// Answers whether the balance should be learnt anew.
@@ -401,11 +402,9 @@ impl LeaseBook {
             state.recent = spent.max(state.recent / 2);
             if state.taken_before != taken {
                 state.taken_before = taken;
-                state.active_at = now;
+                state.active_at = nanos(now);
             }
-            let leased_for = state
-                .granted_at
-                .map_or(Duration::MAX, |at| now.saturating_sub(at));
+            let leased_for = state.granted_at.map_or(Duration::MAX, |at| since(at.get(), now));
             (state.recent, state.pending.is_some(), leased_for)
         });
         let (idle, over) = (idle(lease, now), is_over(lease, wall));
@@ -475,9 +474,13 @@ impl LeaseBook {
 
     /// Gives back once the operation that may be under way is over; what that one leased goes back too.
     async fn give_back_alone(&self, lease: &Arc<Lease>) -> bool {
-        let mut answers = lease.answers.subscribe();
-        while lease.busy.swap(true, Ordering::AcqRel) {
-            if timeout(self.store_timeout * 2, answers.changed()).await.is_err() {
+        loop {
+            // Asked for before the look whether one is under way, so that the end of that one is heard.
+            let mut answer = lease.next_answer();
+            if !lease.busy.swap(true, Ordering::AcqRel) {
+                break;
+            }
+            if timeout(self.store_timeout * 2, answer.changed()).await.is_err() {
                 return false;
             }
         }
@@ -486,7 +489,7 @@ impl LeaseBook {
     }
 
     fn all(&self) -> Vec<Arc<Counter>> {
-        self.counters().values().map(Arc::clone).collect()
+        self.counters().all()
     }
 }
 
@@ -504,7 +507,22 @@ fn is_over(lease: &Lease, wall: Timestamp) -> bool {
 
 /// For how long nothing was taken, as far as was looked.
 fn idle(lease: &Lease, now: Duration) -> Duration {
-    now.saturating_sub(lease.with_state(|state| state.active_at))
+    since(lease.with_state(|state| state.active_at), now)
+}
+
+/// When to look again. Whatever has something to give back is looked after each time; the rest the more seldom, the longer
+/// it is idle, up to [`SELDOM`].
+fn next_look(lease: &Lease, now: Duration) -> Duration {
+    if lease.has_to_give_back() {
+        now
+    } else {
+        now + (idle(lease, now) / 2).min(SELDOM)
+    }
+}
+
+/// The time from a moment in nanoseconds of the monotonic clock until `now`.
+fn since(at: u64, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_nanos(at))
 }
 
 fn count_left(ended: Option<&Result<bool, JoinError>>) -> usize {

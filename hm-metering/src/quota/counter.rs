@@ -1,24 +1,39 @@
 //! An account's meter over its periods.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
+use smallvec::SmallVec;
 
-use super::{Lease, QuotaKey};
+use super::{Lease, Looks, QuotaKey};
 use crate::id::AccountId;
+use crate::index::Keyed;
 use crate::name::MeterName;
 use crate::period::PeriodRule;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Timestamp;
+
+/// Which counter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CounterId {
+    pub(crate) account: AccountId,
+    pub(crate) meter: MeterName,
+}
 
 /// An account's meter over its periods.
 pub(crate) struct Counter {
+    id: CounterId,
+    /// Where it puts itself as soon as it has a window. The lock of `windows` is held meanwhile.
+    looks: Weak<Looks>,
     current: ArcSwapOption<Current>,
     /// The current window and earlier ones that still have units to give back. There is one for one period start, as in
     /// the store.
-    windows: Mutex<Vec<Arc<Lease>>>,
+    windows: Mutex<Leases>,
 }
+
+/// There is one, as a rule.
+type Leases = SmallVec<[Arc<Lease>; 1]>;
 
 /// The window in use, and what it was opened for. After a change of plan or anchor another window is in use, so that what
 /// is allowed in a month is never counted in the day that was current then.
@@ -29,8 +44,10 @@ struct Current {
 }
 
 impl Counter {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(id: CounterId, looks: Weak<Looks>) -> Self {
         Self {
+            id,
+            looks,
             current: ArcSwapOption::empty(),
             windows: Mutex::default(),
         }
@@ -47,33 +64,30 @@ impl Counter {
     }
 
     /// The window that `now` lies in, made if need be, for an account that began at `anchor`.
-    pub(crate) fn open(
-        &self,
-        account: AccountId,
-        meter: &MeterName,
-        now: Timestamp,
-        rule: PeriodRule,
-        anchor: Timestamp,
-    ) -> Arc<Lease> {
+    pub(crate) fn open(self: &Arc<Self>, now: Timestamp, rule: PeriodRule, anchor: Timestamp) -> Arc<Lease> {
         let period = rule.period_at(now, anchor);
         let window_start = rule.window_start(now, anchor);
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.windows();
         let found = windows
             .iter()
             .find(|lease| lease.window.key().period.start == period.start);
         let lease = found.map_or_else(
             || {
-                let meter = meter.clone();
-                let key = QuotaKey {
+                let CounterId { account, meter } = self.id.clone();
+                Arc::new(Lease::new(QuotaKey {
                     account,
                     meter,
                     period,
-                };
-                Arc::new(Lease::new(key))
+                }))
             },
             Arc::clone,
         );
         if found.is_none() {
+            if windows.is_empty()
+                && let Some(looks) = self.looks.upgrade()
+            {
+                looks.add(Arc::clone(self), 0);
+            }
             windows.push(Arc::clone(&lease));
         }
         lease
@@ -88,16 +102,28 @@ impl Counter {
         lease
     }
 
-    pub(super) fn leases(&self) -> Vec<Arc<Lease>> {
-        self.windows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn windows(&self) -> MutexGuard<'_, Leases> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn leases(&self) -> Leases {
+        self.windows().clone()
+    }
+
+    /// The window of the period that starts then, if there is one.
+    pub(super) fn lease_from(&self, start: Timestamp) -> Option<Arc<Lease>> {
+        let windows = self.windows();
+        let found = windows
+            .iter()
+            .find(|lease| lease.window.key().period.start == start);
+        found.map(Arc::clone)
     }
 
     /// Forgets windows that `is_done` with, that have nothing to give back and nothing to record, and that nobody holds.
-    pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Answers whether there are others. If there are none, the counter puts itself among the [`Looks`] with the next one.
+    #[must_use]
+    pub(super) fn sweep(&self, is_done: impl Fn(&Lease) -> bool) -> bool {
+        let mut windows = self.windows();
         windows.retain_mut(|lease| {
             if !(lease.is_empty() && is_done(lease)) {
                 return true;
@@ -121,6 +147,15 @@ impl Counter {
             let is_forgotten = Arc::get_mut(lease).is_some_and(|lease| lease.is_empty());
             !is_forgotten
         });
+        !windows.is_empty()
+    }
+}
+
+impl Keyed for Counter {
+    type Key = CounterId;
+
+    fn key(&self) -> &CounterId {
+        &self.id
     }
 }
 
@@ -141,36 +176,61 @@ mod tests {
         counter.at(NOW, PeriodRule::Day, NOW)
     }
 
-    fn open(counter: &Counter) -> Arc<Lease> {
-        let account = AccountId::from_uuid(uuid::Uuid::nil());
-        counter.open(account, &MeterName::REQUESTS, NOW, PeriodRule::Day, NOW)
+    fn open(counter: &Arc<Counter>) -> Arc<Lease> {
+        counter.open(NOW, PeriodRule::Day, NOW)
+    }
+
+    fn counter(looks: &Arc<Looks>) -> Arc<Counter> {
+        let id = CounterId {
+            account: AccountId::from_uuid(uuid::Uuid::nil()),
+            meter: MeterName::REQUESTS,
+        };
+        Arc::new(Counter::new(id, Arc::downgrade(looks)))
     }
 
     #[test]
     fn what_is_held_has_units_or_is_not_done_is_not_forgotten() {
-        let counter = Counter::new();
+        let counter = counter(&Arc::default());
         let held = open(&counter);
-        counter.sweep(|_| true);
+        assert!(counter.sweep(|_| true));
         assert!(Arc::ptr_eq(&held, &open(&counter)), "a request holds it");
         held.window.grant(Units::ONE, 1, 0);
         drop(held);
-        counter.sweep(|_| true);
-        assert_eq!(counter.leases().len(), 1, "it has a unit to give back");
+        assert!(counter.sweep(|_| true), "it has a unit to give back");
         open(&counter).window.drain(Units::ZERO);
-        counter.sweep(|_| false);
-        assert_eq!(counter.leases().len(), 1, "it is not done");
-        counter.sweep(|_| true);
+        assert!(counter.sweep(|_| false), "it is not done");
+        assert!(!counter.sweep(|_| true));
         assert!(counter.leases().is_empty() && at(&counter).is_none());
     }
 
     #[test]
+    fn a_counter_is_looked_after_as_long_as_it_has_windows() {
+        let looks = Arc::default();
+        let counter = counter(&looks);
+        assert_eq!(looks.len(), 0, "nobody used it");
+        open(&counter);
+        open(&counter);
+        assert_eq!(looks.len(), 1);
+        let due = looks.take_due(0);
+        assert!(due.len() == 1 && due[0].sweep(|_| false));
+        open(&counter);
+        assert_eq!(looks.len(), 0, "whoever took it out adds it again");
+        looks.add(Arc::clone(&counter), 5 * 1_000_000_000 + 1);
+        assert!(looks.take_due(4_999_999_999).is_empty());
+        assert_eq!(looks.take_due(5_000_000_000).len(), 1);
+        assert!(!counter.sweep(|_| true));
+        open(&counter);
+        assert_eq!(looks.len(), 1, "it is in use again");
+    }
+
+    #[test]
     fn no_unit_is_lost_in_a_window_that_is_forgotten_meanwhile() {
-        let counter = Counter::new();
+        let counter = counter(&Arc::default());
         let put_back = std::thread::scope(|scope| {
             let sweeping = scope.spawn(|| {
                 let mut found = 0;
                 for _ in 0..20_000 {
-                    counter.sweep(|_| true);
+                    let _ = counter.sweep(|_| true);
                     for lease in counter.leases() {
                         found += lease.window.drain(Units::ZERO).get();
                     }

@@ -1,6 +1,7 @@
 //! One counter's lease: its window, the operation that is under way, and what the last ones answered.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -30,7 +31,6 @@ pub(crate) struct Lease {
     pub(super) window: Window,
     /// One operation of this counter runs at a time.
     pub(super) busy: AtomicBool,
-    pub(super) answers: watch::Sender<Answer>,
     /// Units that requests wait for.
     pub(super) waiting: AtomicU64,
     /// The token to settle with, as a number; [`NO_TOKEN`] as long as nothing was leased.
@@ -41,18 +41,21 @@ pub(crate) struct Lease {
 #[derive(Default)]
 pub(super) struct LeaseState {
     /// An operation whose outcome is unknown. It is repeated before any other.
-    pub(super) pending: Option<Operation>,
+    pub(super) pending: Option<Box<Operation>>,
+    /// Where those who wait hear of the operation under way; none unless somebody does.
+    answers: Option<watch::Sender<Answer>>,
     /// How many units were asked for last, before what was left bounded it.
     pub(super) size: u64,
-    pub(super) granted_at: Option<Duration>,
+    /// When something was last granted and not given back since, on the same clock.
+    pub(super) granted_at: Option<NonZeroU64>,
     /// What the store last said is neither used nor leased.
     pub(super) left: Option<Units>,
     /// What was taken when the lease was last looked after.
     pub(super) taken_before: u64,
     /// How much was lately taken between two looks; halved with each.
     pub(super) recent: u64,
-    /// When something was last granted or taken, as far as was looked.
-    pub(super) active_at: Duration,
+    /// When something was last granted or taken, as far as was looked; nanoseconds of the monotonic clock.
+    pub(super) active_at: u64,
 }
 
 /// An operation of the store, to be repeated if its outcome is unknown.
@@ -68,7 +71,6 @@ impl Lease {
         Self {
             window: Window::new(key),
             busy: AtomicBool::new(false),
-            answers: watch::Sender::new(Answer::Granted),
             waiting: AtomicU64::new(0),
             token: AtomicU64::new(NO_TOKEN),
             state: Mutex::default(),
@@ -89,6 +91,23 @@ impl Lease {
         })
     }
 
+    /// The answer of the operation that ends next.
+    pub(super) fn next_answer(&self) -> watch::Receiver<Answer> {
+        self.with_state(|state| {
+            let answers = state
+                .answers
+                .get_or_insert_with(|| watch::Sender::new(Answer::Granted));
+            answers.subscribe()
+        })
+    }
+
+    /// Wakes those who wait.
+    pub(super) fn tell(&self, answer: Answer) {
+        if let Some(answers) = self.with_state(|state| state.answers.take()) {
+            answers.send_replace(answer);
+        }
+    }
+
     /// The token to settle with; none as long as nothing was leased.
     pub(crate) fn token(&self) -> Option<FencingToken> {
         let token = self.token.load(Ordering::Acquire);
@@ -98,6 +117,11 @@ impl Lease {
     /// Must come before units under this token can be taken, so that who takes some can settle them.
     pub(super) fn set_token(&self, token: FencingToken) {
         self.token.store(token.0, Ordering::Release);
+    }
+
+    /// Whether something has to be given back or repeated.
+    pub(super) fn has_to_give_back(&self) -> bool {
+        self.window.has_leased() || self.with_state(|state| state.pending.is_some())
     }
 
     /// Whether nothing is left that would have to be given back, recorded or repeated.

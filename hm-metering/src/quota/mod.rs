@@ -7,7 +7,9 @@
 
 mod book;
 mod counter;
+mod counters;
 mod lease;
+mod looks;
 #[cfg(test)]
 mod races;
 mod sizing;
@@ -25,8 +27,9 @@ use crate::units::Units;
 use crate::usage::BatchId;
 
 pub(crate) use book::LeaseBook;
-pub(crate) use counter::Counter;
+pub(crate) use counter::{Counter, CounterId};
 pub(crate) use lease::{Answer, Lease};
+pub(crate) use looks::Looks;
 pub(crate) use sizing::{START, keep, low_water, next_size, want};
 pub(crate) use window::{Exhaustion, Take, Window, nanos};
 

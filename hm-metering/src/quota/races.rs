@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use shuttle::thread;
 
-use super::{Balance, Counter, Lease, QuotaKey, Take, Window};
+use super::{Balance, Counter, CounterId, Lease, Looks, QuotaKey, Take, Window};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::{Period, PeriodRule};
@@ -111,7 +111,9 @@ fn what_others_used_is_never_overrated_and_known_in_the_end() {
 
 /// A counter, and the store behind it.
 struct Stage {
-    counter: Counter,
+    counter: Arc<Counter>,
+    /// Where the counter is looked for by those who clear up.
+    looks: Arc<Looks>,
     /// What can be leased.
     left: AtomicU64,
     /// Which window each thread holds, as an address, so that being in the list keeps nothing alive.
@@ -120,8 +122,14 @@ struct Stage {
 
 impl Stage {
     fn new(left: u64) -> Arc<Self> {
+        let looks = Arc::default();
+        let id = CounterId {
+            account: account(),
+            meter: MeterName::REQUESTS,
+        };
         Arc::new(Self {
-            counter: Counter::new(),
+            counter: Arc::new(Counter::new(id, Arc::downgrade(&looks))),
+            looks,
             left: AtomicU64::new(left),
             held: Mutex::new(Vec::new()),
         })
@@ -129,10 +137,10 @@ impl Stage {
 
     /// A request: takes a unit, after leasing two if none is there. Answers what it took.
     fn request(&self) -> u64 {
-        let lease = self.counter.at(NOW, PeriodRule::Day, NOW).unwrap_or_else(|| {
-            self.counter
-                .open(account(), &MeterName::REQUESTS, NOW, PeriodRule::Day, NOW)
-        });
+        let counter = &self.counter;
+        let lease = counter
+            .at(NOW, PeriodRule::Day, NOW)
+            .unwrap_or_else(|| counter.open(NOW, PeriodRule::Day, NOW));
         let address = Arc::as_ptr(&lease) as usize;
         {
             let mut held = self.held.lock().unwrap();
@@ -167,11 +175,15 @@ impl Stage {
 
     /// Gives back what is there, and forgets what nobody uses.
     fn clear_up(&self) {
-        for lease in self.counter.leases() {
-            let units = lease.window.drain(Units::ZERO);
-            self.left.fetch_add(units.get(), Ordering::SeqCst);
+        for counter in self.looks.take_due(0) {
+            for lease in counter.leases() {
+                let units = lease.window.drain(Units::ZERO);
+                self.left.fetch_add(units.get(), Ordering::SeqCst);
+            }
+            if counter.sweep(|_| true) {
+                self.looks.add(counter, 0);
+            }
         }
-        self.counter.sweep(|_| true);
     }
 }
 
@@ -196,6 +208,10 @@ fn a_window_that_somebody_holds_is_not_forgotten_and_there_is_one_for_each_perio
         let remaining: u64 = leases.iter().map(|lease| lease.window.remaining().get()).sum();
         assert_eq!(stage.left.load(Ordering::SeqCst) + remaining + taken, 6);
         drop(leases);
+        assert!(
+            stage.looks.len() == usize::from(!stage.counter.leases().is_empty()),
+            "it is looked after, once, as long as there is a window"
+        );
         // When all is quiet, everything can be given back and forgotten.
         stage.clear_up();
         assert!(stage.counter.leases().is_empty());

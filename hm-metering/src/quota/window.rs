@@ -56,6 +56,8 @@ pub(crate) struct Window {
     rests_until: AtomicU64,
     /// Taken out of the allowance for times when the store can't answer.
     allowance_taken: AtomicU64,
+    /// The greatest use that a caller was told of.
+    shown: AtomicU64,
     /// Whether a balance was learnt lately enough to answer from memory.
     known: AtomicBool,
 }
@@ -93,6 +95,7 @@ impl Window {
             exhausted_need: zero(),
             rests_until: zero(),
             allowance_taken: zero(),
+            shown: zero(),
             known: AtomicBool::new(false),
         }
     }
@@ -162,6 +165,24 @@ impl Window {
                 Err(now_has) => has = now_has,
             }
         }
+    }
+
+    /// Takes as many as there are of `units` out of the lease. Answers how many that were, and whether it is time to lease
+    /// more.
+    pub(crate) fn take_some(&self, units: Units, now: u64) -> (Units, bool) {
+        if now >= self.until.load(Ordering::Acquire) {
+            return (Units::ZERO, true);
+        }
+        let taken = self
+            .remaining
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |has| {
+                (has > 0).then(|| has.saturating_sub(units.get()))
+            });
+        let had = Units::new(taken.unwrap_or(0));
+        let some = had.min(units);
+        self.taken.fetch_add(some.get(), Ordering::AcqRel);
+        let is_low = had.minus(some).get() <= self.low_water.load(Ordering::Relaxed);
+        (some, is_low)
     }
 
     /// Notes units that need no lease, or were spent beyond it.
@@ -250,11 +271,14 @@ impl Window {
         self.recorded.fetch_add(units.get(), Ordering::AcqRel);
     }
 
+    /// Whether there are leased units that were not spent, be they kept back or not.
+    pub(super) fn has_leased(&self) -> bool {
+        !self.remaining().is_zero() || self.withheld.load(Ordering::Acquire) != 0
+    }
+
     /// Whether nothing here has to reach the store any more: no leased units, and nothing charged that is on its way.
     pub(crate) fn is_settled(&self) -> bool {
-        self.remaining().is_zero()
-            && self.withheld.load(Ordering::Acquire) == 0
-            && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
+        !self.has_leased() && self.charged.load(Ordering::Acquire) <= self.recorded.load(Ordering::Acquire)
     }
 
     /// Learns from the store's balance how much others used.
@@ -302,6 +326,16 @@ impl Window {
     pub(crate) fn used(&self) -> Units {
         let others = self.others.load(Ordering::Acquire);
         Units::new(others.saturating_add(self.charged.load(Ordering::Acquire)))
+    }
+
+    /// What a caller is told of a use of `used`: no less than any caller was told before, as what was shown of a request in
+    /// flight may not have been charged in the end.
+    pub(crate) fn show(&self, used: Units) -> Units {
+        let before = self.shown.load(Ordering::Relaxed);
+        if used.get() <= before {
+            return Units::new(before);
+        }
+        Units::new(self.shown.fetch_max(used.get(), Ordering::Relaxed)).max(used)
     }
 
     /// How much this process took since the period began.

@@ -1,8 +1,10 @@
 //! Accounts and keys ready made.
 
+use http::{HeaderMap, HeaderValue};
+
 use crate::id::{AccountId, IdSource, KeyId, UserId};
 use crate::key::{IssuedKey, KeyEnv, Pepper, Peppers, PresentedKey};
-use crate::keys::{KeyIssuer, KeyStore, NewKey, StoredKeyVerifier};
+use crate::keys::{KeyIssuer, KeyStore, NewKey, StoredKeyVerifier, X_API_KEY};
 use crate::memory::MemoryStore;
 use crate::name::PlanId;
 use crate::time::Timestamp;
@@ -43,6 +45,18 @@ impl TestKey {
     pub fn presented(&self) -> PresentedKey {
         self.issued.to_presented()
     }
+
+    /// The headers of a request with this key.
+    ///
+    /// # Panics
+    /// Never: a key is text for a header.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a key has nothing but letters, digits and '_'")]
+    pub fn headers(&self) -> HeaderMap {
+        let mut value = HeaderValue::from_str(self.text()).expect("a key is text for a header");
+        value.set_sensitive(true);
+        HeaderMap::from_iter([(X_API_KEY, value)])
+    }
 }
 
 #[expect(clippy::expect_used, reason = "a test whose fixtures fail has to stop")]
@@ -72,7 +86,12 @@ impl TestKeys {
     /// A verifier that accepts the keys.
     #[must_use]
     pub fn verifier(&self) -> StoredKeyVerifier {
-        StoredKeyVerifier::new(self.store.clone(), self.peppers())
+        self.verifier_over(self.store.clone())
+    }
+
+    /// The same, asking `store`.
+    pub(super) fn verifier_over(&self, store: impl KeyStore) -> StoredKeyVerifier {
+        StoredKeyVerifier::new(store, self.peppers())
     }
 
     /// A new account on `plan` that began at `now`, with a live key that has no scopes and no end.

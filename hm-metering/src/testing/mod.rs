@@ -1,4 +1,7 @@
-//! The test kit: a clock to be set, stores that fail when told to, and keys ready made.
+//! The test kit: a meter in one line, a clock to be set, stores that fail when told to, and keys ready made.
+//!
+//! [`TestMeter`] has all of it together, for tests of a service. Its parts can be used alone, for tests of a store or a
+//! verifier:
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -23,11 +26,15 @@
 
 mod calls;
 mod clock;
+mod events;
 mod fixtures;
 mod flaky;
+mod meter;
 mod stores;
 
 pub use calls::{Calls, StoreCall};
 pub use clock::TestClock;
+pub use events::Events;
 pub use fixtures::{TestKey, TestKeys};
 pub use flaky::FlakyStore;
+pub use meter::{TestMeter, TestMeterBuilder, day, hour};

@@ -110,13 +110,15 @@ pub struct Event {
     pub would_refuse: Option<String>,
     /// What was charged, by meter; meters with nothing charged are left out. Sorted by meter, none twice.
     pub units: Vec<(MeterName, Units)>,
-    /// Whether units went over a quota that does not refuse, or over what was reserved for the request.
+    /// Whether units went over a quota, as far as the replica knew: one that does not refuse, or one of which less was left
+    /// than the handler charged in the end.
     pub over: bool,
     /// From the request's arrival to the end of its response, in microseconds.
     pub response_time_us: u64,
     /// From the request's arrival to the first byte of the response's body, in microseconds. None when there was none.
     pub first_byte_us: Option<u64>,
-    /// The size of the request's body in bytes: what was read of it, or else what was announced.
+    /// The size of the request's body in bytes as its `Content-Length` announced it; zero where it did not, as with
+    /// chunked bodies and gRPC streams.
     pub bytes_in: u64,
     /// How many bytes of the response's body were handed over.
     pub bytes_out: u64,

@@ -420,3 +420,32 @@ async fn what_must_survive_a_power_cut_is_forced_to_the_disk_and_read_again() {
     assert_eq!(ledger(&stage, &next).await.len(), 10, "nothing is sent twice");
     assert_eq!(stage.balance().await.used, Units::new(10));
 }
+
+#[tokio::test]
+async fn a_journal_whose_files_are_gone_loses_them_and_nothing_that_comes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let stage = stage(directory.path(), 1_000).await;
+    stage.flaky.recover();
+    for _ in 0..20 {
+        send(&stage.meter, &stage).await;
+    }
+    assert_eq!(ledger(&stage, &stage.meter).await.len(), 20);
+    type Damage = fn(&Path);
+    let damages: [Damage; 3] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, b"").unwrap(),
+        |path| fs::write(path, vec![0; 65_536]).unwrap(),
+    ];
+    let mut there = 20;
+    for damage in damages {
+        let left = killed(directory.path());
+        segments(left.path()).iter().for_each(|path| damage(path));
+        let next = restart(&stage, left.path(), 1_000).await;
+        for _ in 0..5 {
+            assert_eq!(send(&next, &stage).await, 200);
+        }
+        there += 5;
+        assert_eq!(ledger(&stage, &next).await.len(), there);
+        assert_eq!(next.events_lost(), 0);
+    }
+}

@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod charging;
 mod endings;
 mod flood;
 mod frameworks;
@@ -18,8 +19,10 @@ mod layers;
 mod leases;
 mod limits;
 mod modes;
+mod overruns;
 mod plan_changes;
 mod refusals;
 mod stage;
 mod stores;
 mod unavailable;
+mod wire;

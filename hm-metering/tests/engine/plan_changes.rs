@@ -37,9 +37,9 @@ fn answer(status: u16, [limit, used, remaining]: [u32; 3]) -> (u16, String, Stri
     (status, limit.to_string(), used.to_string(), remaining.to_string())
 }
 
-fn change(from: PlanId, to: PlanId, when: When, now: Timestamp) -> PlanChange {
+fn change(from: &PlanId, to: &PlanId, when: When, now: Timestamp) -> PlanChange {
     let plans = Plans::from_toml(PLANS).unwrap();
-    PlanChange::decide(plans.get(&from).unwrap(), plans.get(&to).unwrap(), when, now, now)
+    PlanChange::decide(plans.get(from).unwrap(), plans.get(to).unwrap(), when, now, now)
 }
 
 /// Makes the move known, as a server does that made it.
@@ -62,7 +62,7 @@ async fn an_upgrade_holds_at_once_and_carries_what_was_used() {
     let stage = Stage::new(PLANS).await;
     use_up(&stage, 5).await;
     assert_eq!(ask(&stage).await, answer(429, [5, 5, 0]));
-    make(&stage, &change(FREE, PRO, When::ByRule, stage.now()));
+    make(&stage, &change(&FREE, &PRO, When::ByRule, stage.now()));
     assert_eq!(ask(&stage).await, answer(200, [10, 6, 4]));
     use_up(&stage, 4).await;
     assert_eq!(ask(&stage).await, answer(429, [10, 10, 0]));
@@ -72,7 +72,7 @@ async fn an_upgrade_holds_at_once_and_carries_what_was_used() {
 async fn a_downgrade_waits_for_the_periods_end_and_then_holds() {
     let stage = Stage::new(PLANS).await;
     assert!(stage.store.set_plan(stage.account, PRO));
-    let down = change(PRO, FREE, When::ByRule, stage.now());
+    let down = change(&PRO, &FREE, When::ByRule, stage.now());
     assert_eq!(down.at.to_string(), "2026-11-25T14:00:00Z");
     // So shortly before, that what is in memory would be believed beyond the move.
     stage.clock.set(down.at.minus(SECOND));
@@ -89,7 +89,7 @@ async fn a_downgrade_waits_for_the_periods_end_and_then_holds() {
 async fn a_move_within_a_period_holds_from_its_moment_on() {
     let stage = Stage::new(PLANS).await;
     use_up(&stage, 5).await;
-    let mut up = change(FREE, PRO, When::ByRule, stage.now());
+    let mut up = change(&FREE, &PRO, When::ByRule, stage.now());
     up.at = stage.clock.now().plus(SECOND);
     make(&stage, &up);
     assert_eq!(ask(&stage).await, answer(429, [5, 5, 0]));
@@ -102,11 +102,11 @@ async fn a_downgrade_at_once_leaves_nothing_and_takes_nothing_back() {
     let stage = Stage::new(PLANS).await;
     assert!(stage.store.set_plan(stage.account, PRO));
     use_up(&stage, 7).await;
-    make(&stage, &change(PRO, FREE, When::AtOnce, stage.now()));
+    make(&stage, &change(&PRO, &FREE, When::AtOnce, stage.now()));
     for _ in 0..3 {
         assert_eq!(ask(&stage).await, answer(429, [5, 7, 0]));
     }
     // What was used is neither lost nor forgiven: in the next plan it counts again.
-    make(&stage, &change(FREE, PRO, When::ByRule, stage.now()));
+    make(&stage, &change(&FREE, &PRO, When::ByRule, stage.now()));
     assert_eq!(ask(&stage).await, answer(200, [10, 8, 2]));
 }

@@ -12,11 +12,11 @@ use hm_metering::keys::NewKey;
 use hm_metering::page::PageRequest;
 use hm_metering::period::PeriodRule;
 use hm_metering::quota::{Balance, QuotaKey};
-use hm_metering::testing::{FlakyStore, TestClock, TestKey, TestKeys};
+use hm_metering::testing::{FlakyStore, TestClock, TestKey, TestKeys, TestMeter};
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{
-    AccountId, Clock, IssuedKey, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, PlanId, Plans,
-    QuotaStore, StoredKeyVerifier, Timestamp, UsageStore, UserId,
+    AccountId, Clock, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, Plans, PresentedKey, QuotaStore,
+    Timestamp, UsageStore, UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -28,10 +28,9 @@ pub const FIVE: &str = r#"
     quotas = [{ meter = "requests", limit = 5, period = "anchored_month" }]
 "#;
 
-/// 25 November 2026, 13:14:15 UTC, in microseconds.
-const START: i64 = 1_795_612_455_000_000;
-
+/// A [`TestMeter`] with one key on the plan `free`, and what is asked of it most often at hand.
 pub struct Stage {
+    kit: TestMeter,
     /// The store itself, which always works.
     pub store: MemoryStore,
     /// The same store as the meter sees it.
@@ -39,7 +38,7 @@ pub struct Stage {
     pub clock: TestClock,
     pub keys: TestKeys,
     pub meter: Meter,
-    pub key: IssuedKey,
+    pub key: PresentedKey,
     pub key_id: KeyId,
     pub account: AccountId,
     pub user: UserId,
@@ -60,7 +59,7 @@ impl Stage {
     pub async fn with(
         plans: &str,
         scopes: Vec<String>,
-        change: impl FnOnce(MeterBuilder) -> MeterBuilder,
+        change: impl FnOnce(MeterBuilder) -> MeterBuilder + Send,
     ) -> Self {
         Self::build(plans, |key, _| key.scopes = scopes, change).await
     }
@@ -69,30 +68,31 @@ impl Stage {
     pub async fn build(
         plans: &str,
         key: impl FnOnce(&mut NewKey, Timestamp) + Send,
-        change: impl FnOnce(MeterBuilder) -> MeterBuilder,
+        change: impl FnOnce(MeterBuilder) -> MeterBuilder + Send,
     ) -> Self {
-        let store = MemoryStore::new();
-        let clock = TestClock::at(Timestamp::from_micros(START));
-        let keys = TestKeys::new(store.clone());
-        let now = clock.now();
-        let made = keys
-            .issue_with(PlanId::from_static("free"), now, |new| key(new, now))
-            .await;
-        let flaky = FlakyStore::new(store.clone());
-        let meter = change(builder(&flaky, &clock, &keys, plans))
+        let mut key = Some(key);
+        let kit = Meter::test()
+            .plans(plans)
+            .keys(|plan, new, now| {
+                if let Some(key) = key.take_if(|_| plan.as_str() == "free") {
+                    key(new, now);
+                }
+            })
+            .with(change)
             .start()
-            .await
-            .unwrap();
+            .await;
+        let made = kit.key("free");
         Self {
-            store,
-            flaky,
-            clock,
-            keys,
-            meter,
-            key: made.issued,
+            store: kit.store().inner().clone(),
+            flaky: kit.store().clone(),
+            clock: kit.clock().clone(),
+            keys: TestKeys::new(kit.store().inner().clone()),
+            meter: Meter::clone(&kit),
+            key: made.presented(),
             key_id: made.key,
             account: made.account,
             user: made.user,
+            kit,
         }
     }
 
@@ -103,7 +103,7 @@ impl Stage {
 
     /// Another meter on the same store, not started yet.
     pub fn builder(&self, plans: &str) -> MeterBuilder {
-        builder(&self.flaky, &self.clock, &self.keys, plans)
+        self.kit.another().plans(Plans::from_toml(plans).unwrap())
     }
 
     /// Another key of the same account.
@@ -121,27 +121,25 @@ impl Stage {
         with_key(self.key.expose())
     }
 
-    /// Everything in the ledger, oldest first, after what was finished has been recorded.
+    /// Everything in the account's ledger, oldest first, after what was finished has been recorded.
     pub async fn events(&self) -> Vec<Event> {
         assert!(self.meter.flush(Duration::from_secs(5)).await);
         self.events_in_store().await
     }
 
-    /// Everything that is in the ledger now, oldest first.
+    /// Everything that is in the account's ledger now, oldest first.
     pub async fn events_in_store(&self) -> Vec<Event> {
         events_of(&self.store, self.account).await
     }
 
     /// The one event that there is.
     pub async fn event(&self) -> Event {
-        let events = self.events().await;
-        assert_eq!(events.len(), 1, "{events:?}");
-        events.into_iter().next().unwrap()
+        self.kit.event().await
     }
 
     /// What the store says of the quota of `requests` in this account's month.
     pub async fn balance(&self) -> Balance {
-        let period = PeriodRule::AnchoredMonth.period_at(self.now(), Timestamp::from_micros(START));
+        let period = PeriodRule::AnchoredMonth.period_at(self.now(), TestMeter::START);
         let key = QuotaKey {
             account: self.account,
             meter: MeterName::REQUESTS,
@@ -151,12 +149,17 @@ impl Stage {
     }
 }
 
-fn builder(flaky: &FlakyStore<MemoryStore>, clock: &TestClock, keys: &TestKeys, plans: &str) -> MeterBuilder {
-    Meter::builder(StoredKeyVerifier::new(flaky.clone(), keys.peppers()))
-        .plans(Plans::from_toml(plans).unwrap())
-        .quota(flaky.clone())
-        .usage(flaky.clone())
-        .clock(clock.clone())
+impl Stage {
+    /// What the store says of the quota of `meter` in the present day.
+    pub async fn day_of(&self, meter: &MeterName) -> Balance {
+        let period = PeriodRule::Day.period_at(self.now(), TestMeter::START);
+        let key = QuotaKey {
+            account: self.account,
+            meter: meter.clone(),
+            period,
+        };
+        self.store.balances(&[key]).await.unwrap()[0]
+    }
 }
 
 /// Everything that `store` has of an account, oldest first.

@@ -10,6 +10,7 @@ mod arbitrary;
 mod conformance;
 mod kit;
 mod memory;
+mod meter_kit;
 mod periods;
 mod protocol;
 mod rate_model;

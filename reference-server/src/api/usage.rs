@@ -73,13 +73,13 @@ pub async fn show(app: App, reader: UsageReader, page: Paging) -> Result<Json<Us
     let now = app.clock().now();
     in_task(async move {
         let report = app.usage().report(&reader.account, &page.0, now).await?;
-        Ok::<_, AppError>(Json(UsageView::new(reader, report, now)))
+        Ok::<_, AppError>(Json(UsageView::new(&reader, report, now)))
     })
     .await
 }
 
 impl UsageView {
-    fn new(reader: UsageReader, report: UsageReport, now: Timestamp) -> Self {
+    fn new(reader: &UsageReader, report: UsageReport, now: Timestamp) -> Self {
         Self {
             user_id: reader.user_id,
             account_id: reader.account.id,

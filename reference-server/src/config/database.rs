@@ -45,7 +45,7 @@ impl DatabaseConfig {
         backend(&self.url).unwrap_or(Backend::Sqlite)
     }
 
-    /// The folder of the SQLite file, or `data`: where generated secrets are kept.
+    /// The folder of the SQLite file, or `data`: where generated secrets and the journal are kept.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.file()
@@ -59,6 +59,12 @@ impl DatabaseConfig {
             })
             .unwrap_or(Path::new("data"))
             .to_path_buf()
+    }
+
+    /// Whether it goes away with this process.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.backend() == Backend::Sqlite && self.file().is_none()
     }
 
     /// The path of the SQLite file, if it is one.

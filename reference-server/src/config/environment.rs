@@ -12,6 +12,8 @@ pub(super) const VARIABLES: &[(&str, Option<&str>)] = &[
     ("HM_LISTEN", Some("http.listen")),
     ("DATABASE_URL", Some("database.url")),
     ("API_KEY_PREFIX", Some("keys.prefix")),
+    ("HM_JOURNAL", Some("usage.journal.directory")),
+    ("HM_DURABILITY", Some("usage.journal.durability")),
     ("RUST_LOG", Some("log.filter")),
     ("ADMIN_KEY", None),
     ("JWT_SECRET", None),

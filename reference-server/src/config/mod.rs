@@ -7,6 +7,7 @@ mod database;
 mod environment;
 mod error;
 mod http;
+mod journal;
 mod keys;
 mod log;
 mod plans;
@@ -22,6 +23,7 @@ pub use self::database::{Backend, DatabaseConfig};
 pub use self::environment::{Environment, process_environment};
 pub use self::error::ConfigError;
 pub use self::http::HttpConfig;
+pub use self::journal::JournalConfig;
 pub use self::keys::KeysConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::plans::{PlanConfig, PlansConfig};
@@ -95,14 +97,15 @@ impl Config {
 
     fn read(mut reader: Reader) -> Result<Self, ConfigError> {
         let environment = Environment::read(&mut reader);
+        let database = DatabaseConfig::read(&mut reader);
         let config = Self {
             environment,
             http: HttpConfig::read(&mut reader),
-            database: DatabaseConfig::read(&mut reader),
             auth: AuthConfig::read(&mut reader, environment),
             keys: KeysConfig::read(&mut reader),
             plans: PlansConfig::read(&mut reader),
-            usage: UsageConfig::read(&mut reader),
+            usage: UsageConfig::read(&mut reader, &database),
+            database,
             sources: sources::read(&mut reader),
             demo: DemoConfig::read(&mut reader),
             log: LogConfig::read(&mut reader, environment),
@@ -171,6 +174,8 @@ mod tests {
             requests_per_month = 5
             [nonsense]
             a = 1
+            [usage.journal]
+            durability = 'forever'
             [log]
             format = 'xml'
         ";
@@ -192,6 +197,7 @@ mod tests {
             "plans.free.requests_per_month",
             "plans.team.requests_per_second",
             "nonsense",
+            "usage.journal.durability",
             "log.format",
             "database.url (DATABASE_URL)",
             "environment (HM_ENV)",

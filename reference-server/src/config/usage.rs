@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
+use super::{DatabaseConfig, JournalConfig};
 
 /// `[usage]`.
 #[derive(Clone, Debug)]
@@ -11,13 +12,16 @@ pub struct UsageConfig {
     pub flush_interval: Duration,
     /// How long the last writes may take when the server stops.
     pub shutdown: Duration,
+    /// Where they wait until then; in memory if nowhere.
+    pub journal: Option<JournalConfig>,
 }
 
 impl UsageConfig {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    pub(super) fn read(reader: &mut Reader, database: &DatabaseConfig) -> Self {
         Self {
             flush_interval: reader.millis("usage.flush_interval_ms", 10..=60_000),
             shutdown: reader.millis("usage.shutdown_ms", 100..=600_000),
+            journal: JournalConfig::read(reader, database),
         }
     }
 }

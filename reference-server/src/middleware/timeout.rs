@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hm_metering::Charge;
 use salvo::http::StatusCode;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
@@ -10,6 +11,7 @@ use crate::middleware::request_id::request_id;
 
 /// Answers 503 when nothing has answered in time.
 ///
+/// A metered request is recorded as timed out, and not charged.
 /// The request's future is dropped then, so work that must not stop half-way runs in a task of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit(pub Duration);
@@ -21,6 +23,9 @@ impl Handler for TimeLimit {
             .await
             .is_err()
         {
+            if let Some(charge) = req.extensions().get::<Charge>() {
+                charge.note_timeout();
+            }
             ctrl.skip_rest();
             AppError::new(
                 StatusCode::SERVICE_UNAVAILABLE,

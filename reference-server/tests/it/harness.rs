@@ -47,6 +47,7 @@ pub struct Server {
     pub app: App,
     pub clock: Arc<TestClock>,
     pub service: Service,
+    _journal: tempfile::TempDir,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -69,7 +70,12 @@ impl Server {
     /// On a database that is there already.
     pub async fn on(url: &str, settings: &str) -> Self {
         let file = format!("{settings}\n[auth.password]\nmemory_kib = 8\niterations = 1");
-        let config = Config::parse(&file, vec![("DATABASE_URL".into(), url.into())]).unwrap();
+        let journal = tempfile::tempdir().unwrap();
+        let variables = vec![
+            ("DATABASE_URL".into(), url.into()),
+            ("HM_JOURNAL".into(), journal.path().into()),
+        ];
+        let config = Config::parse(&file, variables).unwrap();
         let secrets = Secrets {
             jwt_secret: Secret::new("a secret for tests, 32 bytes long"),
             key_pepper: Secret::new("a pepper for tests, 32 bytes long"),
@@ -87,6 +93,7 @@ impl Server {
             app,
             clock,
             service,
+            _journal: journal,
             _folder: None,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Each program here answers one question and prints one table; `docs/benchmarks.md` says which command makes which.
 //! They use the public interface of `hm-metering` only, as a stranger's program would.
+
+#![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
     reason = "a benchmark that can't be set up has nothing to go on with"

@@ -21,6 +21,7 @@ pub async fn events_come_back_as_they_were(fixture: UsageFixture) {
         Outcome::ServiceError,
         Outcome::Panicked,
         Outcome::TimedOut,
+        Outcome::Stopped,
         Outcome::NotReached,
     ];
     let mut events: Vec<Event> = outcomes

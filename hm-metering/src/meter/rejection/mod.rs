@@ -78,6 +78,12 @@ impl Form {
     }
 }
 
+/// Whether a request with these headers is a gRPC call.
+#[cfg(feature = "axum")]
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    Form::of(headers).is_grpc()
+}
+
 impl Rejection {
     pub(crate) fn new(refusal: Refusal, report: Option<LimitReport>, asked: Asked) -> Self {
         let trace = DecisionTrace::new(

@@ -120,7 +120,7 @@ pub(crate) fn refuse_for_quota(
     let mut report = report_of(
         account,
         position.map(|position| (position, period)),
-        window.used(),
+        window.show(window.used()),
         now,
     );
     let left = limit.minus(window.used());
@@ -159,15 +159,17 @@ pub(crate) fn report_with(
     charged: impl Fn(&MeterName) -> Units,
     now: Now,
 ) -> LimitReport {
-    let Some((quota, _)) = account.quotas.first() else {
+    let Some((quota, counter)) = account.quotas.first() else {
         return report(account, 0, now);
     };
-    let mut report = match holds.iter().find(|hold| *hold.meter() == quota.meter) {
-        Some(hold) => report_on(account, 0, &hold.lease, now),
-        None => report(account, 0, now),
-    };
-    report.used = report.used.plus(charged(&quota.meter));
-    report
+    let own = charged(&quota.meter);
+    if let Some(hold) = holds.iter().find(|hold| *hold.meter() == quota.meter) {
+        return report_on(account, 0, &hold.lease, own, now);
+    }
+    match counter.at(now.wall, quota.period, account.anchor) {
+        Some(lease) => report_on(account, 0, &lease, own, now),
+        None => report_of(account, None, own, now),
+    }
 }
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
@@ -188,14 +190,16 @@ fn report(account: &Account, position: usize, now: Now) -> LimitReport {
         .get(position)
         .and_then(|(quota, counter)| counter.at(now.wall, quota.period, account.anchor));
     match lease {
-        Some(lease) => report_on(account, position, &lease, now),
+        Some(lease) => report_on(account, position, &lease, Units::ZERO, now),
         None => report_of(account, None, Units::ZERO, now),
     }
 }
 
-fn report_on(account: &Account, position: usize, lease: &Lease, now: Now) -> LimitReport {
+/// The same, with what the request in hand is charged.
+fn report_on(account: &Account, position: usize, lease: &Lease, own: Units, now: Now) -> LimitReport {
     let window = lease.window();
-    report_of(account, Some((position, window.span())), window.used(), now)
+    let used = window.show(window.used().plus(own));
+    report_of(account, Some((position, window.span())), used, now)
 }
 
 fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now: Now) -> LimitReport {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use smallvec::SmallVec;
 
 use crate::units::Units;
 
@@ -52,10 +51,27 @@ pub(crate) fn write_retry_after(wait: Duration, headers: &mut HeaderMap) {
     headers.insert(RETRY_AFTER, HeaderValue::from(retry_seconds(wait)));
 }
 
+/// Enough for usual values.
+const INLINE: usize = 160;
+
 /// The values that differ from answer to answer, one after the other in one buffer, so that they take one allocation
 /// together.
-#[derive(Default)]
-pub(super) struct Moving(SmallVec<[u8; 96]>);
+pub(super) struct Moving {
+    inline: [u8; INLINE],
+    len: usize,
+    /// Everything, once it is longer than that.
+    spilled: Vec<u8>,
+}
+
+impl Default for Moving {
+    fn default() -> Self {
+        Self {
+            inline: [0; INLINE],
+            len: 0,
+            spilled: Vec::new(),
+        }
+    }
+}
 
 impl Moving {
     pub(super) fn number(&mut self, number: u64) {
@@ -63,18 +79,43 @@ impl Moving {
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(place) = self.inline.get_mut(self.len..end)
+            && self.spilled.is_empty()
+        {
+            place.copy_from_slice(bytes);
+        } else {
+            if self.spilled.is_empty() {
+                self.spilled.extend_from_slice(&self.inline[..self.len]);
+            }
+            self.spilled.extend_from_slice(bytes);
+        }
+        self.len = end;
     }
 
     /// How many bytes `write` writes.
     pub(super) fn written(&mut self, write: impl FnOnce(&mut Self)) -> usize {
-        let before = self.0.len();
+        let before = self.len;
         write(self);
-        self.0.len() - before
+        self.len - before
     }
 
     pub(super) fn values(self) -> Values {
-        Values(Bytes::from_owner(self.0))
+        if self.spilled.is_empty() {
+            Values(Bytes::from_owner(self))
+        } else {
+            Values(self.spilled.into())
+        }
+    }
+}
+
+impl AsRef<[u8]> for Moving {
+    fn as_ref(&self) -> &[u8] {
+        &self.inline[..self.len]
     }
 }
 

@@ -87,7 +87,7 @@ impl Journal {
         self
     }
 
-    /// How many bytes are kept allocated for what may come at once. Each request in flight reserves 6 KiB of them, since
+    /// How many bytes are kept allocated for what may come at once. Each request in flight reserves 7 KiB of them, since
     /// nobody knows yet how long its event will be.
     pub const fn bytes_ready(mut self, bytes: u64) -> Self {
         self.bytes_ready = bytes;

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 use super::config::Shape;
 use super::directory::Directory;
 use super::map::Words;
-use super::mark::Position;
-use super::segment::{Full, HEADER_BYTES, RECORD_MAX, Segment, SegmentId, record_bytes};
+use super::mark::{Position, Progress};
+use super::segment::{Full, HEADER_BYTES, PAYLOAD_MAX, RECORD_MAX, Segment, SegmentId, record_bytes};
 
 /// Where finished requests wait for the sinks.
 ///
@@ -23,6 +23,8 @@ pub(crate) struct Log {
     epoch: u64,
     /// None for a log in memory.
     pub(super) directory: Option<Directory>,
+    /// The number of the first segment of this run.
+    first_own: u64,
     active: ArcSwapOption<Segment>,
     pub(super) shelf: Mutex<Shelf>,
     /// What is left to be reserved: bytes of files, or records in memory.
@@ -116,6 +118,7 @@ impl Log {
             shape,
             epoch,
             directory,
+            first_own: next_number,
             active: ArcSwapOption::empty(),
             shelf: Mutex::new(Shelf {
                 segments: earlier.into_iter().map(Arc::new).collect(),
@@ -172,6 +175,16 @@ impl Log {
 
     /// Appends a record, for which room was reserved. False when it is lost all the same: the system did not keep its word.
     pub(crate) fn append(&self, payload: &[u8]) -> bool {
+        if payload.len() > PAYLOAD_MAX {
+            // No reader would believe it, and all of them would wait for it.
+            tracing::error!(
+                bytes = payload.len(),
+                "an event is too long for the journal; it is lost"
+            );
+            self.unreserve();
+            self.note_lost(1);
+            return false;
+        }
         let takes = record_bytes(payload.len());
         if self.directory.is_some() {
             self.room.fetch_add(self.reserve - takes as i64, Ordering::AcqRel);
@@ -326,6 +339,16 @@ impl Log {
             .segments
             .partition_point(|segment| segment.id().number < number);
         shelf.segments.get(at).map(Arc::clone)
+    }
+
+    /// Where a sink goes on that was `done` when its mark was kept. What the mark names may be gone, with all that was behind
+    /// it; then this run gives its number to a segment of its own, which the sink has to read from the beginning.
+    pub(super) const fn resume(&self, mut progress: Progress) -> Progress {
+        if progress.done.segment >= self.first_own {
+            progress.done = start_of(self.first_own);
+            progress.sent = None;
+        }
+        progress
     }
 
     /// Another sink follows the log from `done` on. Segments wait for it only while there is room if `holds` is false.

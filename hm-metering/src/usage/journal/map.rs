@@ -1,6 +1,6 @@
 //! The bytes of a segment: words in memory, or a file mapped into memory.
 //!
-//! This is the only module with `unsafe`; [decision 7](https://docs.rs/hm-metering) says which figures ask for it. What
+//! This is the only module with `unsafe`; `docs/decisions/0007-a-mapped-journal.md` says which figures ask for it. What
 //! makes it sound is all in [`Words::as_slice`].
 
 use std::fmt;

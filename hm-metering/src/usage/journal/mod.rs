@@ -13,6 +13,8 @@ mod mark;
 mod reader;
 pub(crate) mod record;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -77,7 +79,7 @@ impl Log {
         let (mark, progress) = match &self.directory {
             Some(directory) => {
                 let (mark, progress) = Mark::open(Arc::new(directory.mark(sink)?));
-                (Some(mark), progress.unwrap_or_default())
+                (Some(mark), self.resume(progress.unwrap_or_default()))
             }
             None => (None, Progress::default()),
         };

@@ -1,7 +1,7 @@
 //! A finished request as bytes.
 //!
-//! First what all records have in common, as little-endian numbers of known length, then texts behind their length, then
-//! tags, units and charges; flags say which of the optional fields are there. The first byte is the version of this layout. Journals outlive the program that wrote them, so a
+//! First what all records have in common, as little-endian words, then texts behind their length, then tags, units and
+//! charges; flags say which of the optional fields are there. The first byte is the version of this layout. Journals outlive the program that wrote them, so a
 //! layout never changes its meaning: another one gets another number.
 
 use std::ops::BitOr;
@@ -18,12 +18,11 @@ use crate::units::Units;
 use crate::usage::{Event, Outcome};
 
 const VERSION: u8 = 1;
-/// How many bytes all records have in common, and how many a charge takes.
-const FIXED: usize = 114;
-const CHARGE: usize = 41;
-
+/// How many words all records have in common, and how many a charge takes.
+const FIXED: usize = 15;
+const CHARGE: usize = 6;
 /// Room for usual records without an allocation.
-pub(crate) type Bytes = SmallVec<[u8; 512]>;
+const INLINE: usize = 320;
 
 /// A finished request as it is written down: what its [`Event`] will be, without the texts of its own.
 #[derive(Clone, Debug)]
@@ -42,10 +41,11 @@ pub(crate) struct Draft<'a> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) operation: &'a str,
-    pub(crate) endpoint: &'a str,
+    /// The bytes of a text.
+    pub(crate) endpoint: &'a [u8],
     pub(crate) method: &'a str,
-    /// None where it is the event's own id.
-    pub(crate) request_id: Option<&'a str>,
+    /// The bytes of a text; none where it is the event's own id.
+    pub(crate) request_id: Option<&'a [u8]>,
     pub(crate) source: Option<&'a str>,
     pub(crate) refusal: Option<&'a str>,
     pub(crate) would_refuse: Option<&'a str>,
@@ -153,33 +153,82 @@ impl Draft<'_> {
         self.charges.iter().filter_map(settlement).collect()
     }
 
-    /// The bytes. At most [`PAYLOAD_MAX`](super::PAYLOAD_MAX) of them as long as the texts keep to their bounds.
-    pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Writer(Bytes::new());
-        out.bytes(&self.fixed());
-        for text in [self.operation, self.endpoint, self.method, self.plan] {
+    /// Calls `take` with the bytes. At most [`PAYLOAD_MAX`](super::PAYLOAD_MAX) of them as long as the texts keep to their
+    /// bounds. Usual records need no allocation.
+    pub(crate) fn encode<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
+        let mut inline = [0; INLINE];
+        let mut spilled = Vec::new();
+        let len = self.len();
+        let bytes = match inline.get_mut(..len) {
+            Some(bytes) => bytes,
+            None => {
+                spilled.resize(len, 0);
+                &mut spilled[..]
+            }
+        };
+        self.write(Writer(&mut *bytes));
+        take(bytes)
+    }
+
+    fn len(&self) -> usize {
+        let always: usize = self.texts().iter().map(|text| 2 + text.len()).sum();
+        let optional: usize = self
+            .optional_texts()
+            .iter()
+            .flatten()
+            .map(|text| 2 + text.len())
+            .sum();
+        let tags = self.tags.iter();
+        let tags: usize = tags.map(|(name, value)| 4 + name.len() + value.len()).sum();
+        let units: usize = self
+            .units
+            .iter()
+            .map(|(meter, _)| 10 + meter.as_str().len())
+            .sum();
+        (FIXED + CHARGE * self.charges.len()) * 8 + always + optional + tags + units
+    }
+
+    fn write(&self, mut out: Writer<'_>) {
+        out.words(self.fixed());
+        for text in self.texts() {
             out.text(text);
         }
-        let optional = [self.request_id, self.source, self.refusal, self.would_refuse];
-        for text in optional.into_iter().flatten() {
+        for text in self.optional_texts().into_iter().flatten() {
             out.text(text);
         }
         for (name, value) in self.tags {
-            out.text(name);
-            out.text(value);
+            out.text(name.as_bytes());
+            out.text(value.as_bytes());
         }
         for (meter, units) in self.units {
-            out.text(meter.as_str());
-            out.bytes(&units.get().to_le_bytes());
+            out.text(meter.as_str().as_bytes());
+            out.words([units.get()]);
         }
         for charge in self.charges {
-            out.bytes(&charge.to_bytes());
+            out.words(charge.to_words());
         }
-        out.0
+    }
+
+    const fn texts(&self) -> [&[u8]; 4] {
+        [
+            self.operation.as_bytes(),
+            self.endpoint,
+            self.method.as_bytes(),
+            self.plan.as_bytes(),
+        ]
+    }
+
+    fn optional_texts(&self) -> [Option<&[u8]>; 4] {
+        [
+            self.request_id,
+            self.source.map(str::as_bytes),
+            self.refusal.map(str::as_bytes),
+            self.would_refuse.map(str::as_bytes),
+        ]
     }
 
     /// What has the same length in every record.
-    fn fixed(&self) -> [u8; FIXED] {
+    fn fixed(&self) -> [u64; FIXED] {
         let flags = Flags::USER.when(self.user.is_some())
             | Flags::KEY.when(self.key.is_some())
             | Flags::GRPC.when(self.grpc_status.is_some())
@@ -189,50 +238,62 @@ impl Draft<'_> {
             | Flags::REFUSAL.when(self.refusal.is_some())
             | Flags::WOULD_REFUSE.when(self.would_refuse.is_some())
             | Flags::OVER.when(self.over);
-        let mut fixed = Fixed::default();
-        fixed.put([VERSION, code_of(self.outcome)]);
-        fixed.put(flags.0.to_le_bytes());
-        fixed.put(self.status.to_le_bytes());
-        fixed.put([self.grpc_status.unwrap_or_default()]);
-        fixed.put([self.tags.len(), self.units.len(), self.charges.len()].map(short));
-        fixed.put(self.at.as_micros().to_le_bytes());
-        let uuids = [
-            self.id.as_uuid(),
-            self.account.as_uuid(),
-            self.user.map_or(Uuid::nil(), |user| user.as_uuid()),
-            self.key.map_or(Uuid::nil(), |key| key.as_uuid()),
-        ];
-        for uuid in uuids {
-            fixed.put(*uuid.as_bytes());
-        }
-        let numbers = [
+        let [flags_low, flags_high] = flags.0.to_le_bytes();
+        let [status_low, status_high] = self.status.to_le_bytes();
+        let (id, account) = (
+            self.id.as_uuid().as_u64_pair(),
+            self.account.as_uuid().as_u64_pair(),
+        );
+        let user = self.user.map_or((0, 0), |user| user.as_uuid().as_u64_pair());
+        let key = self.key.map_or((0, 0), |key| key.as_uuid().as_u64_pair());
+        [
+            u64::from_le_bytes([
+                VERSION,
+                code_of(self.outcome),
+                flags_low,
+                flags_high,
+                status_low,
+                status_high,
+                self.grpc_status.unwrap_or_default(),
+                short(self.tags.len()),
+            ]),
+            u64::from_le_bytes([
+                short(self.units.len()),
+                short(self.charges.len()),
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ]),
+            self.at.as_micros().cast_unsigned(),
+            id.0,
+            id.1,
+            account.0,
+            account.1,
+            user.0,
+            user.1,
+            key.0,
+            key.1,
             self.response_time_us,
             self.first_byte_us.unwrap_or_default(),
             self.bytes_in,
             self.bytes_out,
-        ];
-        for number in numbers {
-            fixed.put(number.to_le_bytes());
-        }
-        fixed.bytes
+        ]
     }
 }
 
 impl Charge {
-    fn to_bytes(self) -> [u8; CHARGE] {
-        let mut fixed = Fixed::default();
-        fixed.put([self.meter]);
-        let numbers = [
+    fn to_words(self) -> [u64; CHARGE] {
+        [
+            u64::from(self.meter),
             self.period.start.as_micros().cast_unsigned(),
             self.period.end.as_micros().cast_unsigned(),
             self.limit.map_or(u64::MAX, Units::get),
             self.lease.map_or(u64::MAX, |token| token.0),
             self.units.get(),
-        ];
-        for number in numbers {
-            fixed.put(number.to_le_bytes());
-        }
-        fixed.bytes
+        ]
     }
 }
 
@@ -240,39 +301,28 @@ fn short(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
-/// Bytes of a known number, written one behind the other.
-struct Fixed<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
+/// The place that is left.
+struct Writer<'a>(&'a mut [u8]);
 
-impl<const N: usize> Default for Fixed<N> {
-    fn default() -> Self {
-        Self {
-            bytes: [0; N],
-            len: 0,
+impl Writer<'_> {
+    fn words<const N: usize>(&mut self, words: [u64; N]) {
+        let (place, rest) = std::mem::take(&mut self.0).split_at_mut(N * 8);
+        for (place, word) in place.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
+        self.0 = rest;
     }
-}
 
-impl<const N: usize> Fixed<N> {
-    fn put<const M: usize>(&mut self, bytes: [u8; M]) {
-        self.bytes[self.len..self.len + M].copy_from_slice(&bytes);
-        self.len += M;
-    }
-}
-
-struct Writer(Bytes);
-
-impl Writer {
     fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        let (place, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        place.copy_from_slice(bytes);
+        self.0 = rest;
     }
 
-    fn text(&mut self, text: &str) {
-        let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        self.bytes(&len.to_le_bytes());
-        self.bytes(&text.as_bytes()[..usize::from(len)]);
+    fn text(&mut self, text: &[u8]) {
+        // Texts are bounded far below what two bytes can count.
+        self.bytes(&(text.len() as u16).to_le_bytes());
+        self.bytes(text);
     }
 }
 
@@ -286,7 +336,9 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     let flags = Flags(from.short()?);
     let status = from.short()?;
     let grpc_status = Some(from.byte()?).filter(|_| flags.has(Flags::GRPC));
-    let (tags, meters, charges) = (from.byte()?, from.byte()?, from.byte()?);
+    let tags = from.byte()?;
+    let (meters, charges) = (from.byte()?, from.byte()?);
+    from.take(6)?;
     let at = from.time()?;
     let id = EventId::from_uuid(from.uuid()?);
     let account = AccountId::from_uuid(from.uuid()?);
@@ -328,7 +380,7 @@ pub(crate) fn decode(payload: &[u8], replica: ReplicaId) -> Option<Record> {
     };
     let mut settlements = SmallVec::new();
     for _ in 0..charges {
-        let meter = units.get(usize::from(from.byte()?))?.0.clone();
+        let meter = units.get(usize::try_from(from.long()?).ok()?)?.0.clone();
         let period = Period {
             start: from.time()?,
             end: from.time()?,
@@ -406,7 +458,7 @@ impl<'a> Source<'a> {
     }
 
     fn uuid(&mut self) -> Option<Uuid> {
-        Uuid::from_slice(self.take(16)?).ok()
+        Some(Uuid::from_u64_pair(self.long()?, self.long()?))
     }
 
     fn text(&mut self) -> Option<&'a str> {

@@ -1,8 +1,8 @@
 //! One stretch of the log: records one behind the other, appended by many threads, read by a few.
 //!
 //! A record is one word and its payload, filled up to whole words. The word holds the payload's length in bytes (low half)
-//! and a CRC-32 (IEEE) over the segment's number, the record's place and the payload (high half). It is written last, in
-//! one piece, so a record is there whole or not at all, whenever its writer dies. As the checksum knows the place, nothing
+//! and a CRC-32 (IEEE) of the payload that begins at a number made of the segment's, its run's and the record's place (high
+//! half). It is written last, in one piece, so a record is there whole or not at all, whenever its writer dies. As the checksum knows the place, nothing
 //! that happens to stand inside a payload can be taken for a record.
 
 use std::fmt;
@@ -15,8 +15,8 @@ use super::map::Words;
 pub(super) const HEADER_BYTES: u64 = 64;
 /// `hmjrnl` and the format's version.
 const MAGIC: u64 = u64::from_le_bytes(*b"hmjrnl\0\x01");
-/// The longest payload.
-pub(crate) const PAYLOAD_MAX: usize = 6_136;
+/// The longest payload: the largest event has 6,774 bytes.
+pub(crate) const PAYLOAD_MAX: usize = 7_160;
 /// The longest record, with its word.
 pub(crate) const RECORD_MAX: u64 = PAYLOAD_MAX as u64 + 8;
 
@@ -153,9 +153,9 @@ impl Segment {
 
     /// The word in front of a record.
     fn mark(&self, at: u64, payload: &[u8]) -> u64 {
-        let seed = (self.id.number << 32 | at) ^ self.id.epoch;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&seed.to_le_bytes());
+        // Spread over the upper half, so that neighbouring places begin far from each other.
+        let place = ((self.id.number << 32 | at) ^ self.id.epoch).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut crc = crc32fast::Hasher::new_with_initial((place >> 32) as u32);
         crc.update(payload);
         u64::from(crc.finalize()) << 32 | payload.len() as u64
     }

@@ -3,6 +3,8 @@
 //! `bench-gate serve SERVICE REQUESTS` serves that many warm requests and ends; under callgrind, two runs of different length
 //! say how many instructions one request takes. Services are `bare`, `governor`, `full`, `journal`, which is `full` with a
 //! journal in a file, and `recorded`, which is `full` with its events on their way to the sink. `bench-gate allocations` counts by itself.
+
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

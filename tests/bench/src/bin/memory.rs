@@ -4,6 +4,8 @@
 //! the process grew: resident memory, and bytes that are allocated. Once with two rate limits, once with a quota as well,
 //! each in a process of its own (`bench-memory KEYS LIMITS`). Callers and counters come from stores that keep nothing, so
 //! that the engine's memory is what is seen.
+
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -19,7 +21,8 @@ use hm_bench::cost::CountingAllocator;
 use hm_bench::fixture::{Limits, Nowhere, OPERATION, SlowClock, plans};
 use hm_metering::keys::{Verdict, Verified};
 use hm_metering::quota::{
-    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, Release, Settlement,
+    Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaWindow, Release, Settlement,
+    WindowState,
 };
 use hm_metering::usage::{BatchId, Outcome};
 use hm_metering::{
@@ -130,6 +133,7 @@ impl KeyVerifier for Numbered {
                 .with_user(UserId::from_uuid(id)),
             not_before: None,
             expires_at: None,
+            plan_until: None,
             version: 0,
         }))
     }
@@ -148,6 +152,7 @@ impl QuotaStore for Generous {
                 used: Units::ZERO,
                 leased: ask.want,
             },
+            oldest: None,
         })
     }
 
@@ -161,6 +166,10 @@ impl QuotaStore for Generous {
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
         Ok(vec![Balance::default(); keys.len()])
+    }
+
+    async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
+        Ok(vec![WindowState::default(); windows.len()])
     }
 
     async fn close_earlier(&self, _: Holder, _: Timestamp) -> StoreResult<Units> {

@@ -2,6 +2,8 @@
 //!
 //! `bench-server` prints a line `SERVICE ADDRESS KEY` for each and serves until its standard input ends. `journal` is `full` with
 //! a journal in a file, `spent` is `full` for a caller who has nothing left, so that all of its answers are 429.
+
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 
 use super::LimitReport;
 use super::shape::{QuotaShape, Shown};
 use super::style::{HeaderDraft, ResetFormat};
 use super::text::{Moving, Values, retry_seconds, seconds_up};
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_USED: HeaderName = HeaderName::from_static("x-ratelimit-used");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -44,16 +45,21 @@ impl LimitReport {
     ///
     /// They belong into a response's head. The draft forbids them in trailers.
     pub fn write(&self, headers: &mut HeaderMap) {
-        self.render(None, headers);
+        self.render(None, None, headers);
+    }
+
+    /// The same with the request's id, the bytes of a text, unless `headers` have one.
+    pub(crate) fn write_with_id(&self, id: &[u8], headers: &mut HeaderMap) {
+        self.render(None, Some(id), headers);
     }
 
     /// The same beside a `Retry-After`. A client has to be told one time: where a later one than that of `Retry-After`
     /// would stand in the draft's headers, as they speak of another limit than what the refusal is about, it is left out.
     pub(crate) fn write_beside(&self, retry_after: Duration, headers: &mut HeaderMap) {
-        self.render(Some(retry_seconds(retry_after)), headers);
+        self.render(Some(retry_seconds(retry_after)), None, headers);
     }
 
-    fn render(&self, retry_after: Option<u64>, headers: &mut HeaderMap) {
+    fn render(&self, retry_after: Option<u64>, id: Option<&[u8]>, headers: &mut HeaderMap) {
         let shape = &*self.shape;
         let classic = shape.style.classic().zip(shape.quota.as_ref());
         let draft = shape.style.draft();
@@ -66,6 +72,7 @@ impl LimitReport {
         if let (Some(draft), Some(state)) = (draft, &state) {
             move_state(draft, state, &mut moving, &mut lengths);
         }
+        moving.bytes(id.unwrap_or_default());
         let mut values = moving.values();
         headers.reserve(HEADERS_MAX);
         if let Some((_, quota)) = classic {
@@ -84,6 +91,11 @@ impl LimitReport {
                 insert(RATE_LIMIT, lengths.state, &mut values, headers);
             }
             (None, _) | (_, None) => {}
+        }
+        if let (Some(id), Entry::Vacant(place)) = (id, headers.entry(X_REQUEST_ID))
+            && let Some(value) = values.next(id.len())
+        {
+            place.insert(value);
         }
     }
 

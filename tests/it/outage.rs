@@ -1,0 +1,112 @@
+//! The database goes away while requests are served.
+
+use std::time::Duration;
+
+use hm_system_tests::http::Call;
+use hm_system_tests::ledger::Ledger;
+use hm_system_tests::load::{Load, Shots};
+use hm_system_tests::people::Person;
+use hm_system_tests::place::Place;
+use hm_system_tests::proxy::Proxy;
+use hm_system_tests::server::{Server, Settings};
+use hm_system_tests::wait::until;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server whose way to the database can be cut.
+async fn server_behind(place: &Place, proxy: &Proxy) -> (Server, Settings) {
+    // Unlimited, so that no lease comes to its end.
+    let plan = "[plans.free]\nrequests_per_month = \"unlimited\"\nrequests_per_second = 1000000\n";
+    let settings = Settings::default()
+        .file(plan)
+        .variable("DATABASE_URL", &place.url_by_way_of(proxy.address()));
+    (Server::start(place, &settings).await, settings)
+}
+
+async fn the_ledger_is_complete(place: &Place, shots: &Shots) {
+    let ledger = Ledger::read(place).await;
+    ledger.must_have_once(&shots.admitted(), &shots.sent());
+    let charged = ledger.charged();
+    assert_eq!(
+        ledger.counted(),
+        (charged, 0),
+        "counter and ledger agree, and no lease is left"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_postgres() {
+    let Some(place) = Place::on_postgres().await else {
+        return;
+    };
+    let proxy = Proxy::before(place.database_server()).await;
+    let (server, _) = server_behind(&place, &proxy).await;
+    let ada = Person::register(&server, "ada@example.org").await;
+    let key = ada.create_key(&server, "patient").await;
+    let load = Load::begin(server.address(), &key.text, usize::MAX, "load");
+    load.reach(500).await;
+    proxy.cut();
+    let before = load.admitted();
+    until("requests are served from memory", PATIENCE, async || {
+        (load.admitted() >= before + 100).then_some(())
+    })
+    .await;
+    // What is in memory is believed for five seconds.
+    let mut probes = Vec::new();
+    until("the server says that it can't know", PATIENCE, async || {
+        let name = format!("probe-{}", probes.len());
+        let answer = server.call(Call::curiosity(&key.text).named(&name)).await;
+        let status = answer.status;
+        probes.push((name, answer.clone()));
+        (status != 200).then(|| answer.problem(503, "temporarily_unavailable"))
+    })
+    .await;
+    proxy.mend();
+    let before = load.admitted();
+    until("requests are served again", PATIENCE, async || {
+        (load.admitted() >= before + 100).then_some(())
+    })
+    .await;
+    load.stop();
+    let mut shots = load.end().await;
+    assert_eq!(shots.cut_off().count(), 0, "requests were cut off");
+    for (name, answer) in probes {
+        shots.add(name, answer);
+    }
+    server.stop().await;
+    the_ledger_is_complete(&place, &shots).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_postgres() {
+    let Some(place) = Place::on_postgres().await else {
+        return;
+    };
+    let proxy = Proxy::before(place.database_server()).await;
+    let (server, settings) = server_behind(&place, &proxy).await;
+    let ada = Person::register(&server, "ada@example.org").await;
+    let key = ada.create_key(&server, "patient").await;
+    let load = Load::begin(server.address(), &key.text, usize::MAX, "load");
+    load.reach(500).await;
+    proxy.cut();
+    let before = load.admitted();
+    until("requests are served from memory", PATIENCE, async || {
+        (load.admitted() >= before + 100).then_some(())
+    })
+    .await;
+    server.terminate();
+    let log = server.log().clone();
+    assert_ne!(server.exit_code().await, 0, "the ledger is not complete");
+    assert!(
+        log.text().contains("wait in the journal at data/journal"),
+        "{}",
+        log.text()
+    );
+    let shots = load.end().await;
+
+    proxy.mend();
+    let server = Server::start(&place, &settings).await;
+    key.keep_secret(&server);
+    server.stop().await;
+    the_ledger_is_complete(&place, &shots).await;
+}
