@@ -14,6 +14,7 @@ mod index;
 pub mod key;
 pub mod keys;
 pub mod layer;
+mod measures;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod meter;
@@ -49,8 +50,8 @@ pub use layer::MeteringLayer;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryRateLimiter, MemoryStore};
 pub use meter::{
-    Admission, Admit, Call, Charge, ConfigError, DecisionTrace, HeaderDraft, HeaderStyle, Meter,
-    MeterBuilder, Rejection, RequestId, ResetFormat,
+    Admission, Admit, Call, Charge, ConfigError, DecisionTrace, Finished, HeaderDraft, HeaderStyle, Hooks,
+    Meter, MeterBuilder, Rejection, RequestId, ResetFormat,
 };
 pub use name::{MeterName, OperationName, PlanId};
 pub use on_unavailable::OnUnavailable;

@@ -1,14 +1,18 @@
 //! What is being metered: a name and what it takes.
 
+use std::time::Duration;
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
+use crate::measures::OperationMeasures;
 use crate::name::{MeterName, OperationName};
 use crate::on_unavailable::OnUnavailable;
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
+use crate::usage::Outcome;
 
 /// Units of one meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub struct Operation {
     charge: ChargeRule,
     overrun: Overrun,
     unavailable: OnUnavailable,
+    measures: OperationMeasures,
 }
 
 impl Operation {
@@ -55,6 +60,7 @@ impl Operation {
             charge: ChargeRule::default(),
             overrun: Overrun::default(),
             unavailable: OnUnavailable::default(),
+            measures: OperationMeasures::new(),
         }
     }
 
@@ -177,6 +183,21 @@ impl Operation {
     #[must_use]
     pub const fn env(&self) -> Option<KeyEnv> {
         self.env
+    }
+
+    /// A request ended.
+    pub(crate) fn note_finished(&self, outcome: Outcome, took: Duration) {
+        self.measures.finished(&self.name, outcome, took);
+    }
+
+    /// A request was refused.
+    pub(crate) fn note_refused(&self, code: &'static str) {
+        self.measures.refused(&self.name, code);
+    }
+
+    /// A request is served although a store could not answer.
+    pub(crate) fn note_fallback(&self) {
+        self.measures.fell_back(&self.name, self.unavailable.as_str());
     }
 
     /// Whether `caller` may do this at all, whatever its limits say. Nobody has no scope and no environment.

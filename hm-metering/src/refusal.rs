@@ -36,6 +36,8 @@ pub enum RefusalKind {
     CostExceedsLimit,
     /// We can't tell for the moment, or can't take more.
     Unavailable,
+    /// The program's own [`Hooks`](crate::Hooks) say no, with this code.
+    Custom(&'static str),
 }
 
 /// A request that was refused: why, and what the caller can do about it.
@@ -45,6 +47,7 @@ pub struct Refusal {
     retry_after: Option<Duration>,
     limits: Vec<ViolatedLimit>,
     scope: Option<String>,
+    detail: Option<String>,
 }
 
 /// A limit that a refused request ran into.
@@ -73,6 +76,19 @@ impl Refusal {
             retry_after: None,
             limits: Vec::new(),
             scope: None,
+            detail: None,
+        }
+    }
+
+    /// A refusal of the program's own: 403 with this code, a word for programs in lower case and underscores, and a sentence
+    /// for people. Both go to the caller.
+    ///
+    /// Codes are counted each for itself and stand in events, where they are cut to 64 bytes, so there should be few.
+    #[must_use]
+    pub fn custom(code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::new(RefusalKind::Custom(code))
         }
     }
 
@@ -142,6 +158,7 @@ impl Refusal {
             RefusalKind::QuotaExceeded => "quota_exceeded",
             RefusalKind::CostExceedsLimit => "cost_exceeds_limit",
             RefusalKind::Unavailable => "temporarily_unavailable",
+            RefusalKind::Custom(code) => code,
         }
     }
 
@@ -155,9 +172,10 @@ impl Refusal {
         match self.kind {
             RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => StatusCode::UNAUTHORIZED,
             RefusalKind::UnreadableKey => StatusCode::BAD_REQUEST,
-            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
-                StatusCode::FORBIDDEN
-            }
+            RefusalKind::AddressNotAllowed
+            | RefusalKind::WrongEnvironment
+            | RefusalKind::MissingScope
+            | RefusalKind::Custom(_) => StatusCode::FORBIDDEN,
             RefusalKind::RateLimited
             | RefusalKind::ConcurrencyLimited
             | RefusalKind::QuotaExceeded
@@ -173,7 +191,10 @@ impl Refusal {
             // UNAUTHENTICATED
             RefusalKind::MissingKey | RefusalKind::UnreadableKey | RefusalKind::InvalidKey(_) => 16,
             // PERMISSION_DENIED
-            RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => 7,
+            RefusalKind::AddressNotAllowed
+            | RefusalKind::WrongEnvironment
+            | RefusalKind::MissingScope
+            | RefusalKind::Custom(_) => 7,
             // RESOURCE_EXHAUSTED
             RefusalKind::RateLimited
             | RefusalKind::ConcurrencyLimited
@@ -235,6 +256,9 @@ impl fmt::Display for Refusal {
                 None => f.write_str("The request needs more than its limit ever allows."),
             },
             RefusalKind::Unavailable => f.write_str("The request can't be checked at the moment."),
+            RefusalKind::Custom(_) => {
+                f.write_str(self.detail.as_deref().unwrap_or("The request is not allowed."))
+            }
         }
     }
 }
@@ -246,6 +270,7 @@ impl fmt::Debug for Refusal {
             .field("retry_after", &self.retry_after)
             .field("limits", &self.limits)
             .field("scope", &self.scope)
+            .field("detail", &self.detail)
             .finish()
     }
 }

@@ -1,6 +1,7 @@
 //! A request that was let through, as its admission and its charge share it: what it is, what was taken for it, and how it
 //! becomes an event.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::account::Account;
 use super::call::{RequestId, Texts};
 use super::decide::{Decision, Hold, Holds, Now, open};
 use super::directory::Caller;
+use super::hooks::Finished;
 use super::rejection::{Asked, Form, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
@@ -94,6 +96,7 @@ impl Admitted {
     /// Takes note that the request is served although a store could not answer.
     pub(super) fn note_fallback(&self) {
         let policy = self.operation.when_unavailable();
+        self.operation.note_fallback();
         self.say(|tally| tally.tag(OnUnavailable::TAG, policy.as_str()));
     }
 
@@ -273,6 +276,37 @@ impl Admitted {
         self.engine.append(&draft, self.is_reserved);
         // A handler may keep its charge for longer, and the request with it.
         self.holds.leave_slots();
+        self.tell(&draft, now.saturating_sub(self.arrived.monotonic));
+    }
+
+    /// Tells those who listen that the request is over.
+    fn tell(&self, draft: &Draft<'_>, response_time: Duration) {
+        self.operation.note_finished(draft.outcome, response_time);
+        tracing::debug!(
+            account.id = %self.account().id,
+            key.id = draft.key.map(tracing::field::display),
+            operation.name = draft.operation,
+            outcome = draft.outcome.as_str(),
+            status = draft.status,
+            units = %Spelled(draft.units),
+            duration_ms = draft.response_time_us / 1_000,
+            bytes.out = draft.bytes_out,
+            event.id = %self.id,
+            "a request is over"
+        );
+        let finished = || Finished {
+            event: self.id,
+            principal: self.principal(),
+            operation: &self.operation,
+            outcome: draft.outcome,
+            status: draft.status,
+            grpc_status: draft.grpc_status,
+            units: draft.units,
+            over: draft.over,
+            response_time,
+            bytes_out: draft.bytes_out,
+        };
+        self.engine.hooks.finished(finished, &self.engine.measures);
     }
 
     fn true_outcome(&self, outcome: Outcome) -> Outcome {
@@ -299,6 +333,19 @@ impl Admitted {
             | Outcome::Stopped => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
         };
         answered.status.map_or(unanswered, |status| status.as_u16())
+    }
+}
+
+/// Units by meter, as a log has them.
+struct Spelled<'a>(&'a [(MeterName, Units)]);
+
+impl fmt::Display for Spelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (meter, units)) in self.0.iter().enumerate() {
+            let gap = if at == 0 { "" } else { " " };
+            write!(f, "{gap}{meter}={units}")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::hooks::{Hooked, Hooks};
 use super::report::HeaderStyle;
 use super::start::LEDGER;
 use crate::client_address::TrustedProxies;
@@ -57,6 +58,7 @@ pub struct MeterBuilder {
     pub(super) journal: Option<Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) proxies: TrustedProxies,
+    pub(super) hooks: Hooked,
     pub(super) replica: Option<ReplicaId>,
     pub(super) headers: HeaderStyle,
     pub(super) staleness: Duration,
@@ -82,6 +84,7 @@ impl MeterBuilder {
             journal: None,
             clock: Arc::new(SystemClock::new()),
             proxies: TrustedProxies::default(),
+            hooks: Hooked::default(),
             replica: None,
             headers: HeaderStyle::default(),
             staleness: Duration::from_secs(5),
@@ -144,6 +147,12 @@ impl MeterBuilder {
     /// networks only. None unless said: the peer of the connection is then the client.
     pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.proxies = proxies;
+        self
+    }
+
+    /// Who takes part in the life of requests; nobody unless said.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks = Hooked(Some(Arc::new(hooks)));
         self
     }
 

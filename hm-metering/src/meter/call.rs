@@ -65,6 +65,24 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// The request's method.
+    #[must_use]
+    pub const fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The request's headers. One of them is a key.
+    #[must_use]
+    pub const fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The route's template or the path.
+    #[must_use]
+    pub const fn endpoint(&self) -> &'a str {
+        self.endpoint
+    }
+
     /// The client's address, as far as it is known and can be believed.
     pub(crate) fn client(&self, proxies: &TrustedProxies) -> Option<IpAddr> {
         let peer = self.extensions.and_then(PeerAddress::of).or(self.peer)?;

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::directory::Directory;
 use crate::error::StoreErrorKind;
 use crate::keys::{ChangeCursor, KeyVerifier};
+use crate::measures::Measures;
 use crate::time::Clock;
 
 const PAGE: usize = 1_000;
@@ -18,6 +19,7 @@ pub(crate) struct Feed {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) interval: Duration,
     pub(crate) store_timeout: Duration,
+    pub(crate) measures: Measures,
 }
 
 impl Feed {
@@ -45,6 +47,9 @@ impl Feed {
                 Some(Step::NoFeed) => return,
                 None => {}
             }
+            if let Some(lag) = self.directory.lag(self.clock.monotonic()) {
+                self.measures.feed_lags(lag);
+            }
         }
     }
 
@@ -67,10 +72,12 @@ impl Feed {
                         error = &error as &dyn std::error::Error,
                         "the feed of changes can't be read"
                     );
+                    self.measures.store_failed("changes");
                     return cursor.map(Step::At);
                 }
                 Err(_) => {
                     tracing::warn!("the feed of changes can't be read: no answer in time");
+                    self.measures.store_failed("changes");
                     return cursor.map(Step::At);
                 }
             };

@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::bucket::Bucket;
 use super::directory::{Caller, Directory, Fingerprint};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::key::PresentedKey;
 use crate::keys::{InvalidKey, KeyVerifier, Verdict};
+use crate::measures::Measures;
 use crate::plan::{PlanSource, RateLimit};
 use crate::quota::{LeaseBook, nanos};
 use crate::rate::gcra::Check;
@@ -37,6 +39,15 @@ pub(crate) enum Filled {
 }
 
 impl Filled {
+    /// The word for it in metrics.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Caller(_) => "accepted",
+            Self::Invalid(_) => "not_accepted",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// Whether there is such a key, valid or not.
     const fn is_of_a_key(&self) -> bool {
         match self {
@@ -90,12 +101,14 @@ pub(crate) struct Filler {
     pub(crate) under_way: Mutex<UnderWay>,
     pub(crate) unknown: Budget,
     pub(crate) turned_away: AtomicU64,
+    pub(crate) measures: Measures,
 }
 
 impl Filler {
     /// Gets the verdict on `key`. Dropping the future gives up waiting and nothing else.
     pub(crate) async fn fill(self: Arc<Self>, fingerprint: Fingerprint, key: PresentedKey) -> Filled {
         let Some(mut answer) = self.join(fingerprint, key) else {
+            self.measures.filled("over_budget");
             let turned_away = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
             // Once for each doubling, so that a flood of keys is not a flood in the log.
             if turned_away.is_power_of_two() {
@@ -132,7 +145,7 @@ impl Filler {
             filler: Arc::clone(self),
             fingerprint,
         };
-        self.runtime.spawn(async move {
+        let asking = async move {
             let filled = entry.filler.ask_in_time(fingerprint, &key).await;
             if !is_known && filled.is_of_a_key() {
                 entry.filler.unknown.put_back();
@@ -140,7 +153,9 @@ impl Filler {
             // First out of the table, so that whoever comes now asks anew, then wake those who wait.
             drop(entry);
             sender.send_replace(Some(filled));
-        });
+        };
+        self.runtime
+            .spawn(asking.instrument(tracing::debug_span!("fill")));
         Some(answer)
     }
 
@@ -157,12 +172,17 @@ impl Filler {
 
     async fn ask_in_time(&self, fingerprint: Fingerprint, key: &PresentedKey) -> Filled {
         match timeout(self.store_timeout, self.ask(fingerprint, key)).await {
-            Ok(Ok(filled)) => return filled,
+            Ok(Ok(filled)) => {
+                self.measures.filled(filled.as_str());
+                return filled;
+            }
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a key can't be checked");
             }
             Err(_) => tracing::warn!("a key can't be checked: no answer in time"),
         }
+        self.measures.filled(Filled::Unavailable.as_str());
+        self.measures.store_failed("verify");
         self.directory
             .note_unanswered(fingerprint, self.clock.monotonic());
         Filled::Unavailable

@@ -8,9 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::Instrument;
 
+use super::start::LEDGER;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::ReplicaId;
+use crate::measures::{Measures, SinkMeasures};
 use crate::name::PlanId;
 use crate::quota::{FencingToken, Holder, LeaseBook, QuotaKey, QuotaStore, Settlement};
 use crate::time::Clock;
@@ -68,6 +71,10 @@ pub(crate) struct Flusher {
     /// How many events the sink missed because it was too slow, as far as it was said.
     pub(crate) missed: u64,
     pub(crate) payload: Vec<u8>,
+    pub(crate) measures: Measures,
+    pub(crate) counts: SinkMeasures,
+    /// How many lost events were counted.
+    pub(crate) lost_told: u64,
 }
 
 /// What became of a batch.
@@ -82,6 +89,17 @@ enum Sending {
     Left,
 }
 
+impl Sending {
+    /// The word for it in metrics.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Refused { .. } => "refused",
+            Self::Left => "left",
+        }
+    }
+}
+
 impl Flusher {
     /// Works until it is stopped, or until the meter is gone and everything is recorded.
     pub(crate) async fn run(mut self) {
@@ -94,12 +112,14 @@ impl Flusher {
                 request = self.requests.recv() => match request {
                     Some(Request::Flush(done)) => {
                         self.flush_all().await;
+                        self.tell();
                         // Whoever asked may have stopped waiting.
                         let _ = done.send(());
                     }
                     Some(Request::Stop(done)) => {
                         self.flush_all().await;
                         self.trail.log.set_over();
+                        self.tell();
                         let _ = done.send(());
                         return;
                     }
@@ -110,10 +130,25 @@ impl Flusher {
                         return;
                     }
                 },
-                _ = ticks.tick() => self.flush().await,
+                _ = ticks.tick() => {
+                    self.flush().await;
+                    self.tell();
+                }
                 _ = batches.changed() => self.flush_full().await,
             }
         }
+    }
+
+    /// Says how the log stands, if it is the ledger that asks.
+    fn tell(&mut self) {
+        if self.name != LEDGER {
+            return;
+        }
+        let log = &self.trail.log;
+        self.measures.journal(log.room_left(), log.segments());
+        let lost = log.lost();
+        self.measures.lost(lost - self.lost_told);
+        self.lost_told = lost;
     }
 
     /// Records full batches as long as there are any.
@@ -240,7 +275,17 @@ impl Flusher {
             if is_this_run {
                 self.note(&batch.settlements, LeaseBook::note_submitted);
             }
-            match self.record(&batch).await {
+            let began = self.clock.monotonic();
+            let span = tracing::debug_span!(
+                "flush",
+                sink = self.name,
+                batch.number = number,
+                batch.events = events
+            );
+            let sending = self.record(&batch).instrument(span).await;
+            let took = self.clock.monotonic().saturating_sub(began);
+            self.counts.sent(sending.as_str(), batch.events.len(), took);
+            match sending {
                 Sending::Recorded => {
                     if is_this_run {
                         self.note(&batch.settlements, LeaseBook::note_recorded);
@@ -342,6 +387,7 @@ impl Flusher {
                 events,
                 "a sink was too slow for the journal and misses events"
             );
+            self.counts.missed(events);
             self.missed = missed;
         }
     }
@@ -377,6 +423,7 @@ impl Flusher {
                 let error = failed
                     .err()
                     .map_or_else(|| "the store refused".to_owned(), |elapsed| elapsed.to_string());
+                self.measures.store_failed("close_earlier");
                 tracing::warn!(error, "leases of an earlier run can't be closed for now");
                 settling.earlier = Some(quota);
             }
@@ -385,7 +432,7 @@ impl Flusher {
 
     async fn record(&self, batch: &Arc<Batch>) -> Sending {
         let sink = Arc::clone(&self.sink);
-        let recorded = self.repeat(batch, "a batch can't be recorded", move |batch| {
+        let recorded = self.repeat(batch, ("record", "a batch can't be recorded"), move |batch| {
             let sink = Arc::clone(&sink);
             async move { sink.record(&batch).await.map(drop) }
         });
@@ -399,14 +446,18 @@ impl Flusher {
         };
         let holder = batch.id.holder();
         // The events are in the ledger; whatever becomes of this, they must not be sent again under another name.
-        let settled = self.repeat(batch, "a batch that is recorded can't be settled", move |batch| {
-            let quota = Arc::clone(&quota);
-            async move {
-                quota
-                    .settle(holder, batch.id, &batch.settlements, batch.created_at)
-                    .await
-            }
-        });
+        let settled = self.repeat(
+            batch,
+            ("settle", "a batch that is recorded can't be settled"),
+            move |batch| {
+                let quota = Arc::clone(&quota);
+                async move {
+                    quota
+                        .settle(holder, batch.id, &batch.settlements, batch.created_at)
+                        .await
+                }
+            },
+        );
         match settled.await {
             Sending::Left => Sending::Left,
             Sending::Recorded | Sending::Refused { .. } => Sending::Recorded,
@@ -418,7 +469,7 @@ impl Flusher {
     async fn repeat<F>(
         &self,
         batch: &Arc<Batch>,
-        what: &'static str,
+        (call, what): (&'static str, &'static str),
         attempt: impl Fn(Arc<Batch>) -> F + Send,
     ) -> Sending
     where
@@ -438,6 +489,7 @@ impl Flusher {
                     StoreError::new(StoreErrorKind::Timeout, "wait for a store").with_source(elapsed)
                 }
             };
+            self.measures.store_failed(call);
             let kind = error.kind();
             let (number, events) = (batch.id.number, batch.events.len());
             let error = &error as &(dyn std::error::Error + Send + Sync);
@@ -462,6 +514,7 @@ impl Flusher {
             if self.is_left() {
                 return Sending::Left;
             }
+            self.counts.retried();
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -20,6 +20,7 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+mod hooks;
 #[cfg(test)]
 mod races;
 mod rejection;
@@ -49,6 +50,7 @@ pub use admission::Admission;
 pub use builder::{ConfigError, MeterBuilder};
 pub use call::{Call, RequestId};
 pub use charge::Charge;
+pub use hooks::{Finished, Hooks};
 pub use rejection::Rejection;
 #[cfg(feature = "axum")]
 pub(crate) use rejection::is_grpc;
@@ -63,12 +65,14 @@ use decide::{Decision, Now, Store, decide};
 use directory::{Caller, Directory, Fingerprint, Fingerprints, Known};
 use fill::{Filled, Filler};
 use flusher::Request;
+use hooks::Hooked;
 use tally::cut;
 
 use crate::client_address::TrustedProxies;
 use crate::id::{AccountId, EventId, IdSource, KeyId};
 use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
+use crate::measures::Measures;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::principal::Principal;
@@ -90,6 +94,8 @@ pub(crate) mod bounds {
 
 /// How often a request asks for units before it gives up; others may be faster each time.
 const ATTEMPTS: usize = 64;
+/// A hook's code is cut to this.
+const CODE_MAX: usize = 64;
 /// The part of the room for events that refused requests leave alone, in hundredths.
 const HALF: i64 = 50;
 /// When a refused caller should come back if nobody can tell.
@@ -108,6 +114,8 @@ pub(crate) struct Engine {
     ids: IdSource,
     clock: Arc<dyn Clock>,
     proxies: TrustedProxies,
+    hooks: Hooked,
+    measures: Measures,
     log: Arc<Log>,
     /// Whether requests are served although their events find no place.
     sheds: bool,
@@ -199,6 +207,7 @@ impl Meter {
         // One that waits may be judged by another record of its key than the one that is known now.
         let waiting = || Undecided {
             client: call.client(&engine.proxies),
+            headers: engine.hooks.is_some().then(|| Box::new(call.headers.clone())),
             ..request()
         };
         match engine.directory.look_up(fingerprint, now.monotonic) {
@@ -206,7 +215,7 @@ impl Meter {
                 match engine.decide(
                     &caller,
                     operation,
-                    || call.client(&engine.proxies),
+                    (|| call.client(&engine.proxies), Some(&call)),
                     Store::Answers,
                     now,
                 ) {
@@ -255,7 +264,7 @@ impl Meter {
                 operation: Some(Arc::clone(operation)),
                 principal: caller.cloned(),
             };
-            Box::new(Rejection::new(refusal, None, asked))
+            self.0.reject(refusal, None, asked)
         })
     }
 
@@ -340,6 +349,8 @@ struct Undecided {
     bytes_in: u64,
     form: Form,
     client: Option<IpAddr>,
+    /// Of a request that waits, for hooks.
+    headers: Option<Box<HeaderMap>>,
     arrived: Now,
     /// Whether the caller is believed although nobody could be asked.
     is_fallback: bool,
@@ -355,14 +366,26 @@ impl Undecided {
             bytes_in: call.bytes_in(),
             form: call.form(),
             client: None,
+            headers: None,
             arrived: now,
             is_fallback: false,
         }
     }
 
+    /// The request for hooks, after it has waited.
+    fn call(&self) -> Option<Call<'_>> {
+        let endpoint = std::str::from_utf8(self.texts.endpoint()).unwrap_or_default();
+        let call = Call::new(&self.method, self.headers.as_deref()?, endpoint);
+        Some(match self.texts.request_id() {
+            Some(id) => call.with_request_id(id),
+            None => call,
+        })
+    }
+
     /// Refuses the request of `caller`, as far as it is known.
     fn rejected(
         &self,
+        engine: &Engine,
         caller: Option<&Caller>,
         refusal: Refusal,
         report: Option<LimitReport>,
@@ -374,7 +397,9 @@ impl Undecided {
             operation: Some(Arc::clone(&self.operation)),
             principal: caller.map(|caller| caller.principal.clone()),
         };
-        Box::new(Rejection::new(refusal, report, asked))
+        // How long a refusal took is no response time.
+        self.operation.note_finished(Outcome::Refused, Duration::ZERO);
+        engine.reject(refusal, report, asked)
     }
 }
 
@@ -431,6 +456,16 @@ impl Engine {
         false
     }
 
+    /// Refuses a request, and says so to those who listen.
+    fn reject(&self, refusal: Refusal, report: Option<LimitReport>, asked: Asked) -> Box<Rejection> {
+        if let Some(operation) = &asked.operation {
+            operation.note_refused(refusal.code());
+        }
+        let rejection = Rejection::new(refusal, report, asked);
+        self.hooks.refused(rejection.trace(), &self.measures);
+        Box::new(rejection)
+    }
+
     /// Refuses a request of nobody we know. It is in no account's ledger.
     fn turn_away(&self, kind: RefusalKind, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Admit {
         let id = call
@@ -442,7 +477,8 @@ impl Engine {
             operation: Some(Arc::clone(operation)),
             principal: None,
         };
-        Admit::Ready(Err(Box::new(Rejection::new(Refusal::new(kind), None, asked))))
+        operation.note_finished(Outcome::Refused, Duration::ZERO);
+        Admit::Ready(Err(self.reject(Refusal::new(kind), None, asked)))
     }
 
     /// Everything that can be decided from memory, in the order that a caller should meet it.
@@ -450,7 +486,7 @@ impl Engine {
         &self,
         caller: &Caller,
         operation: &Operation,
-        client: impl FnOnce() -> Option<IpAddr>,
+        (client, call): (impl FnOnce() -> Option<IpAddr>, Option<&Call<'_>>),
         store: Store,
         now: Now,
     ) -> Decided {
@@ -470,6 +506,13 @@ impl Engine {
                     need: Units::ZERO,
                 }),
             };
+        }
+        if let Err(refusal) = self
+            .hooks
+            .decide(&caller.principal, operation, call, &self.measures)
+        {
+            let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
+            return Decided::Ready(Err((refusal, report)));
         }
         match decide(
             &caller.account,
@@ -509,7 +552,10 @@ impl Engine {
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
-            return Err(request.rejected(Some(&caller), refusal, report));
+            return Err(request.rejected(self, Some(&caller), refusal, report));
+        }
+        if !is_reserved {
+            self.measures.shed();
         }
         let is_fallback = request.is_fallback || holds.is_fallback();
         let admitted = Admitted {
@@ -544,7 +590,7 @@ impl Engine {
         if !matches!(refusal.kind(), RefusalKind::InvalidKey(_)) {
             self.record_refusal(request, caller, &refusal, now);
         }
-        request.rejected(Some(caller), refusal, report)
+        request.rejected(self, Some(caller), refusal, report)
     }
 
     fn record_refusal(&self, request: &Undecided, caller: &Caller, refusal: &Refusal, now: Now) {
@@ -567,7 +613,7 @@ impl Engine {
             method: cut(request.method.as_str(), METHOD_MAX),
             request_id: request.texts.request_id_bytes(),
             source: None,
-            refusal: Some(refusal.code()),
+            refusal: Some(cut(refusal.code(), CODE_MAX)),
             would_refuse: None,
             tags: &[],
             units: &[],
@@ -576,6 +622,7 @@ impl Engine {
         };
         // Half of the room is for requests that were let through: one who is refused often must not get others refused.
         if !(self.log.reserve(HALF) && self.append(&draft, true)) {
+            self.measures.refusal_missed();
             let missed = self.refusals_missed.fetch_add(1, Ordering::Relaxed) + 1;
             // Once for each doubling, so that a flood of refusals is not a flood in the log.
             if missed.is_power_of_two() {
@@ -594,7 +641,7 @@ impl Engine {
     ) -> Result<Admission, Box<Rejection>> {
         match self.fill(&mut request, &key).await {
             Ok(caller) => self.admit_after(request, key, caller, None).await,
-            Err(refusal) => Err(request.rejected(None, refusal, None)),
+            Err(refusal) => Err(request.rejected(&self, None, refusal, None)),
         }
     }
 
@@ -667,12 +714,18 @@ impl Engine {
                 caller = match self.fill(&mut request, &key).await {
                     Ok(caller) => caller,
                     Err(refusal) => {
-                        return Err(request.rejected(Some(&caller), refusal, None));
+                        return Err(request.rejected(&self, Some(&caller), refusal, None));
                     }
                 };
             }
             let now = self.now();
-            match self.decide(&caller, &request.operation, || request.client, store, now) {
+            match self.decide(
+                &caller,
+                &request.operation,
+                (|| request.client, request.call().as_ref()),
+                store,
+                now,
+            ) {
                 Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
                 Decided::Ask(next) => question = Some(next),
             }

@@ -17,6 +17,7 @@ use super::flusher::{Flusher, Pace, Request, Settling};
 use super::report::Shapes;
 use super::{Engine, Meter, Tasks};
 use crate::id::{IdSource, ReplicaId};
+use crate::measures::{Measures, SinkMeasures};
 use crate::quota::{Holder, LeaseBook, QuotaStore};
 use crate::usage::journal::{Journal, Log, Opening};
 use crate::usage::{Durability, JournalError, UsageSink};
@@ -38,6 +39,7 @@ impl MeterBuilder {
         let ids = IdSource::from_os().map_err(ConfigError::NoRandomness)?;
         let (replica, log) = self.open_log(&ids).await?;
         let log = Arc::new(log);
+        let measures = Measures::new();
         let holder = Holder {
             replica,
             epoch: log.epoch(),
@@ -49,6 +51,7 @@ impl MeterBuilder {
                 Arc::clone(&self.clock),
                 runtime.clone(),
                 self.store_timeout,
+                measures.clone(),
             )
         });
         let settling = self.quota.clone().zip(book.clone());
@@ -65,7 +68,7 @@ impl MeterBuilder {
         );
         let (mut flushers, mut requests) = (Vec::new(), Vec::new());
         for (name, sink, settling) in sinks {
-            let (flusher, request) = self.flusher(replica, &log, name, sink, settling)?;
+            let (flusher, request) = self.flusher((replica, &measures), &log, name, sink, settling)?;
             flushers.push(flusher);
             requests.push(request);
         }
@@ -80,6 +83,7 @@ impl MeterBuilder {
             directory: Arc::clone(&directory),
             clock: Arc::clone(&self.clock),
             interval: self.feed_interval,
+            measures: measures.clone(),
             store_timeout: self.store_timeout,
         };
         let filler = Filler {
@@ -94,6 +98,7 @@ impl MeterBuilder {
             under_way: std::sync::Mutex::new(HashMap::new()),
             unknown: Budget::new(self.unknown_keys),
             turned_away: AtomicU64::new(0),
+            measures: measures.clone(),
         };
         let begun_at = feed.begin().await;
         let tasks = Tasks {
@@ -117,6 +122,8 @@ impl MeterBuilder {
             ids,
             clock: self.clock,
             proxies: self.proxies,
+            hooks: self.hooks,
+            measures,
             log,
             sheds: self.journal.as_ref().is_some_and(Journal::sheds),
             requests,
@@ -155,7 +162,7 @@ impl MeterBuilder {
 
     fn flusher(
         &self,
-        replica: ReplicaId,
+        (replica, measures): (ReplicaId, &Measures),
         log: &Arc<Log>,
         name: String,
         sink: Arc<dyn UsageSink>,
@@ -166,6 +173,9 @@ impl MeterBuilder {
         let durability = self.journal.as_ref().map(Journal::durability_of);
         let flusher = Flusher {
             trail: log.trail(&name, is_ledger)?,
+            measures: measures.clone(),
+            counts: SinkMeasures::new(&name),
+            lost_told: 0,
             name,
             sink,
             settling,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::Instrument;
 
 use super::counters::Counters;
 use super::lease::{Busy, Operation, Waiting};
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
+use crate::measures::Measures;
 use crate::name::MeterName;
 use crate::time::{Clock, Timestamp};
 use crate::units::Units;
@@ -44,6 +46,7 @@ pub(crate) struct LeaseBook {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     store_timeout: Duration,
+    measures: Measures,
     /// Asked for accounts that are filled and for charges that are settled, never on the warm path.
     counters: Mutex<Counters>,
     looks: Arc<Looks>,
@@ -57,6 +60,7 @@ impl LeaseBook {
         clock: Arc<dyn Clock>,
         runtime: Handle,
         store_timeout: Duration,
+        measures: Measures,
     ) -> Arc<Self> {
         let looks = Arc::default();
         Arc::new(Self {
@@ -67,6 +71,7 @@ impl LeaseBook {
             clock,
             runtime,
             store_timeout,
+            measures,
             operations: AtomicU64::new(1),
         })
     }
@@ -148,13 +153,16 @@ impl LeaseBook {
         }
         let busy = Busy(Arc::clone(lease));
         let work = work(Arc::clone(self), Arc::clone(lease));
-        self.runtime.spawn(async move {
+        let key = lease.window.key();
+        let span = tracing::debug_span!("lease", account.id = %key.account, meter.name = %key.meter);
+        let working = async move {
             let answer = work.await;
             let lease = Arc::clone(&busy.0);
             // First free the way for the next operation, then wake those who may want to start it.
             drop(busy);
             lease.tell(answer);
-        });
+        };
+        self.runtime.spawn(working.instrument(span));
     }
 
     async fn lease_more(&self, lease: &Lease, limit: Units, need: Units) -> Answer {
@@ -192,8 +200,14 @@ impl LeaseBook {
             )
             .await
         {
-            Some(grant) => self.note_grant(lease, ask, &grant, asked_at, need),
+            Some(grant) => {
+                let is_empty = grant.granted.is_zero();
+                self.measures
+                    .leased(if is_empty { "exhausted" } else { "granted" });
+                self.note_grant(lease, ask, &grant, asked_at, need)
+            }
             None => {
+                self.measures.leased("failed");
                 // Requests whose units are at hand don't ask a store in trouble, each for itself.
                 lease.window.set_rest(nanos(self.clock.monotonic() + ASK_AGAIN));
                 Answer::Failed
@@ -277,6 +291,7 @@ impl LeaseBook {
         operation: Operation,
         call: impl Future<Output = StoreResult<T>> + Send,
     ) -> Option<T> {
+        let name = operation.name();
         let outcome = timeout(self.store_timeout, call).await;
         let (answer, repeat) = match outcome {
             Ok(Ok(answer)) => (Some(answer), false),
@@ -293,6 +308,9 @@ impl LeaseBook {
                 (None, true)
             }
         };
+        if answer.is_none() {
+            self.measures.store_failed(name);
+        }
         lease.with_state(|state| state.pending = repeat.then(|| Box::new(operation)));
         answer
     }
@@ -432,6 +450,7 @@ impl LeaseBook {
         });
         if let Err(error) = &told {
             tracing::warn!(error = error as &dyn std::error::Error, "balances can't be read");
+            self.measures.store_failed("balances");
         }
         told.is_ok()
     }

@@ -66,6 +66,16 @@ pub(super) enum Operation {
     Release(Release),
 }
 
+impl Operation {
+    /// The store's call, as metrics name it.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Lease(..) => "lease",
+            Self::Release(_) => "release",
+        }
+    }
+}
+
 impl Lease {
     pub(super) fn new(key: QuotaKey) -> Self {
         Self {

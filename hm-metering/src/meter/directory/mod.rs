@@ -302,6 +302,12 @@ impl Directory {
         self.synced_at.fetch_max(nanos(at), Ordering::AcqRel);
     }
 
+    /// How long ago the feed was last read whole; none if it never was.
+    pub(crate) fn lag(&self, now: Duration) -> Option<Duration> {
+        let synced_at = self.synced_at.load(Ordering::Acquire);
+        (synced_at != 0).then(|| now.saturating_sub(Duration::from_nanos(synced_at)))
+    }
+
     /// How many callers are kept.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

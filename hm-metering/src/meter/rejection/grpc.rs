@@ -123,7 +123,8 @@ fn pushback(refusal: &Refusal) -> Option<HeaderValue> {
         | RefusalKind::InvalidKey(_)
         | RefusalKind::AddressNotAllowed
         | RefusalKind::WrongEnvironment
-        | RefusalKind::MissingScope => return None,
+        | RefusalKind::MissingScope
+        | RefusalKind::Custom(_) => return None,
     }
     let Some(wait) = refusal.retry_after().filter(|wait| *wait <= PUSHBACK_MAX) else {
         return Some(HeaderValue::from_static("-1"));

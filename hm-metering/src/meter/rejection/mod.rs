@@ -196,7 +196,8 @@ const fn challenge(kind: RefusalKind) -> Option<&'static str> {
         | RefusalKind::ConcurrencyLimited
         | RefusalKind::QuotaExceeded
         | RefusalKind::CostExceedsLimit
-        | RefusalKind::Unavailable => None,
+        | RefusalKind::Unavailable
+        | RefusalKind::Custom(_) => None,
     }
 }
 

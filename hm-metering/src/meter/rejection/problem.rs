@@ -35,9 +35,10 @@ pub(super) fn document(refusal: &Refusal, request_id: &str) -> Bytes {
     let (r#type, title) = match refusal.kind() {
         RefusalKind::MissingKey | RefusalKind::InvalidKey(_) => ("about:blank", "Unauthorized"),
         RefusalKind::UnreadableKey => ("about:blank", "Bad Request"),
-        RefusalKind::AddressNotAllowed | RefusalKind::WrongEnvironment | RefusalKind::MissingScope => {
-            ("about:blank", "Forbidden")
-        }
+        RefusalKind::AddressNotAllowed
+        | RefusalKind::WrongEnvironment
+        | RefusalKind::MissingScope
+        | RefusalKind::Custom(_) => ("about:blank", "Forbidden"),
         RefusalKind::RateLimited
         | RefusalKind::ConcurrencyLimited
         | RefusalKind::QuotaExceeded

@@ -73,6 +73,7 @@ impl Replica {
             Arc::new(clock.clone()),
             Handle::current(),
             IN_TIME,
+            crate::measures::Measures::new(),
         );
         Self {
             account: Account::new(account, read(plan), START, Some(&book), &shapes(), None),

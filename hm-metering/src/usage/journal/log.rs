@@ -318,6 +318,18 @@ impl Log {
         self.batches.subscribe()
     }
 
+    /// The share of its room that is left.
+    pub(crate) fn room_left(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than it has")]
+        let share = self.room.load(Ordering::Acquire) as f64 / self.room_max.max(1) as f64;
+        share.clamp(0.0, 1.0)
+    }
+
+    /// How many segments there are.
+    pub(crate) fn segments(&self) -> u64 {
+        self.shelf().len()
+    }
+
     /// How many records this run appended.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
