@@ -120,7 +120,8 @@ pub(crate) fn refuse_for_quota(
     let mut report = report_of(
         account,
         position.map(|position| (position, period)),
-        window.show(window.used()),
+        // What requests in flight have taken can't be had: shown as used, so that nothing is shown as left.
+        window.show(window.taken_by_all().min(limit)),
         now,
     );
     let left = limit.minus(window.used());
