@@ -341,9 +341,15 @@ async fn requests_in_flight_are_not_shown_as_used() {
         (
             refused.status().as_u16(),
             &refused.headers()["x-ratelimit-used"],
+            &refused.headers()["x-ratelimit-remaining"],
             &refused.headers()["retry-after"]
         ),
-        (429, &"1".parse().unwrap(), &"10".parse().unwrap())
+        (
+            429,
+            &"1".parse().unwrap(),
+            &"0".parse().unwrap(),
+            &"10".parse().unwrap()
+        )
     );
     held.iter().for_each(tokio::task::JoinHandle::abort);
 }

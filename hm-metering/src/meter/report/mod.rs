@@ -32,6 +32,9 @@ pub struct QuotaReport<'a> {
     pub limit: Option<Units>,
     /// What was used, as far as this process knows.
     pub used: Units,
+    /// What requests under way have taken besides, which is not used yet and can't be had. Told only to those who are refused
+    /// for this quota; zero to others.
+    pub in_flight: Units,
     /// When the period began.
     pub start: Timestamp,
     /// When the next period begins.
@@ -42,7 +45,8 @@ impl QuotaReport<'_> {
     /// What is left; none for unlimited.
     #[must_use]
     pub fn remaining(&self) -> Option<Units> {
-        self.limit.map(|limit| limit.minus(self.used))
+        self.limit
+            .map(|limit| limit.minus(self.used).minus(self.in_flight))
     }
 }
 
@@ -65,6 +69,7 @@ pub struct LimitReport {
     now: Timestamp,
     /// Of the quota that is shown, if one is.
     used: Units,
+    in_flight: Units,
     rate: Option<RateReport>,
     /// How long a request that was refused for the quota has to wait, where that is not until its period ends.
     quota_wait: Option<Duration>,
@@ -91,6 +96,7 @@ impl LimitReport {
             meter: &quota.meter,
             limit: quota.limit,
             used: self.used,
+            in_flight: self.in_flight,
             start: quota.period.start,
             reset: quota.period.end,
         })

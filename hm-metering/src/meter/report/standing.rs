@@ -120,10 +120,10 @@ pub(crate) fn refuse_for_quota(
     let mut report = report_of(
         account,
         position.map(|position| (position, period)),
-        // What requests in flight have taken can't be had: shown as used, so that nothing is shown as left.
-        window.show(window.taken_by_all().min(limit)),
+        window.show(window.used()),
         now,
     );
+    report.in_flight = window.taken_by_all().minus(report.used);
     let left = limit.minus(window.used());
     let remaining = window.remaining().min(left);
     // More than the whole quota never fits, so waiting does not help.
@@ -209,6 +209,7 @@ fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now
     LimitReport {
         now: now.wall,
         used,
+        in_flight: Units::ZERO,
         rate: if is_limited {
             None
         } else {

@@ -8,6 +8,7 @@ use super::LimitReport;
 use super::shape::{QuotaShape, Shown};
 use super::style::{HeaderDraft, ResetFormat};
 use super::text::{Moving, Values, retry_seconds, seconds_up};
+use crate::units::Units;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -108,12 +109,17 @@ impl LimitReport {
     ) {
         lengths.used = moving.written(|moving| moving.number(self.used.get()));
         lengths.remaining = quota.limit.map_or(0, |limit| {
-            moving.written(|moving| moving.number(limit.minus(self.used).get()))
+            moving.written(|moving| moving.number(self.left_of(limit)))
         });
         if format == ResetFormat::DeltaSeconds {
             let seconds = seconds_up(quota.period.end.since(self.now));
             lengths.reset = moving.written(|moving| moving.number(seconds));
         }
+    }
+
+    /// What can be had of the quota that is shown.
+    fn left_of(&self, limit: Units) -> u64 {
+        limit.minus(self.used).minus(self.in_flight).get()
     }
 
     /// Only the limit that matters most: a violated rate, else the quota, else the nearest rate.
@@ -125,7 +131,7 @@ impl LimitReport {
             (shape.rates.get(rate.position)?, u64::from(rate.remaining), reset)
         } else {
             let quota = shape.quota.as_ref()?;
-            let remaining = quota.limit?.minus(self.used).get();
+            let remaining = self.left_of(quota.limit?);
             let until_reset = quota.period.end.since(self.now);
             (&quota.shown, remaining, self.quota_wait.unwrap_or(until_reset))
         };

@@ -51,6 +51,7 @@ fn report(style: HeaderStyle, rates: Vec<RateLimit>, quotas: Vec<Quota>) -> Limi
         now: NOW,
         used: Units::new(1_523),
         rate: None,
+        in_flight: Units::ZERO,
         quota_wait: None,
     }
 }
@@ -283,6 +284,7 @@ prop_compose! {
             now: Timestamp::from_micros(now),
             used,
             rate,
+            in_flight: Units::ZERO,
             quota_wait: quota_wait.map(Duration::from_nanos),
             ..report(HeaderStyle::default().with_draft(draft), rates, quotas)
         };
