@@ -7,7 +7,10 @@ mod error;
 pub mod migration;
 mod sql;
 mod store;
-#[cfg(all(feature = "testing", any(feature = "sqlite", feature = "postgres")))]
+#[cfg(all(
+    feature = "testing",
+    any(feature = "sqlite", feature = "postgres", feature = "mysql")
+))]
 pub mod testing;
 
 pub use connect::{Options, connect, connect_reader};

@@ -16,7 +16,7 @@ Usage:
 
 Settings come from the environment and from the TOML file that HM_CONFIG names. Nothing needs to be set to try it:
   HM_LISTEN     address to listen on                (127.0.0.1:8080)
-  DATABASE_URL  sqlite://FILE or postgres://...     (sqlite://data/hm.sqlite)
+  DATABASE_URL  sqlite://FILE, postgres://... or mysql://...  (sqlite://data/hm.sqlite)
   HM_ENV        development or production           (development)
   JWT_SECRET, KEY_PEPPER, ADMIN_KEY                 secrets; needed in production
 ";

@@ -12,7 +12,7 @@ use crate::config::DatabaseConfig;
 use crate::error::AppError;
 use crate::secrets::{create_private_file, create_private_folder};
 
-/// Two pools on one database. On PostgreSQL they are the same.
+/// Two pools on one database. Where it is on a server they are the same.
 #[derive(Clone, Debug)]
 pub struct Database {
     writer: DatabaseConnection,

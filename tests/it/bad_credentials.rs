@@ -9,7 +9,7 @@ use hm_system_tests::server::{Server, Settings};
 use serde_json::{Value, json};
 
 on_every_database! {
-    requests_without_one_good_key_are_refused => requests_without_one_good_key_are_refused_on_sqlite, requests_without_one_good_key_are_refused_on_postgres;
+    requests_without_one_good_key_are_refused => requests_without_one_good_key_are_refused_on_sqlite, requests_without_one_good_key_are_refused_on_postgres, requests_without_one_good_key_are_refused_on_mariadb;
 }
 
 async fn requests_without_one_good_key_are_refused(place: Place) {

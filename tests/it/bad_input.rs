@@ -12,8 +12,8 @@ use serde_json::json;
 const JSON: &str = "application/json";
 
 on_every_database! {
-    nothing_is_half_done => nothing_is_half_done_on_sqlite, nothing_is_half_done_on_postgres;
-    sql_in_texts_is_just_text => sql_in_texts_is_just_text_on_sqlite, sql_in_texts_is_just_text_on_postgres;
+    nothing_is_half_done => nothing_is_half_done_on_sqlite, nothing_is_half_done_on_postgres, nothing_is_half_done_on_mariadb;
+    sql_in_texts_is_just_text => sql_in_texts_is_just_text_on_sqlite, sql_in_texts_is_just_text_on_postgres, sql_in_texts_is_just_text_on_mariadb;
 }
 
 /// What is wrong with an answer that should be a problem document with one of these statuses.

@@ -21,7 +21,7 @@ const ROUNDS_OF_AN_ACCOUNT: usize = 5;
 const QUOTA: usize = 1_500;
 
 on_every_database! {
-    fifty_kills_under_load_lose_nothing_and_double_nothing => fifty_kills_under_load_lose_nothing_and_double_nothing_on_sqlite, fifty_kills_under_load_lose_nothing_and_double_nothing_on_postgres;
+    fifty_kills_under_load_lose_nothing_and_double_nothing => fifty_kills_under_load_lose_nothing_and_double_nothing_on_sqlite, fifty_kills_under_load_lose_nothing_and_double_nothing_on_postgres, fifty_kills_under_load_lose_nothing_and_double_nothing_on_mariadb;
 }
 
 async fn fifty_kills_under_load_lose_nothing_and_double_nothing(place: Place) {

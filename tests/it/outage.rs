@@ -5,6 +5,7 @@ use std::time::Duration;
 use hm_system_tests::http::Call;
 use hm_system_tests::ledger::Ledger;
 use hm_system_tests::load::{Load, Shots};
+use hm_system_tests::on_servers;
 use hm_system_tests::people::Person;
 use hm_system_tests::place::Place;
 use hm_system_tests::proxy::Proxy;
@@ -12,6 +13,11 @@ use hm_system_tests::server::{Server, Settings};
 use hm_system_tests::wait::until;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+on_servers! {
+    what_is_served_while_the_database_is_away_is_in_the_ledger_later => what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_postgres, what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_mariadb;
+    what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start => what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_postgres, what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_mariadb;
+}
 
 /// A server whose way to the database can be cut.
 async fn server_behind(place: &Place, proxy: &Proxy) -> (Server, Settings) {
@@ -34,11 +40,7 @@ async fn the_ledger_is_complete(place: &Place, shots: &Shots) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_postgres() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
+async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later(place: Place) {
     let proxy = Proxy::before(place.database_server()).await;
     let (server, _) = server_behind(&place, &proxy).await;
     let ada = Person::register(&server, "ada@example.org").await;
@@ -77,11 +79,7 @@ async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later_on_pos
     the_ledger_is_complete(&place, &shots).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_postgres() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
+async fn what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start(place: Place) {
     let proxy = Proxy::before(place.database_server()).await;
     let (server, settings) = server_behind(&place, &proxy).await;
     let ada = Person::register(&server, "ada@example.org").await;

@@ -18,7 +18,7 @@ const QUOTA: u64 = 1_000_000;
 const RATE: u64 = 100;
 
 on_every_database! {
-    a_burst_over_the_rate_is_refused => a_burst_over_the_rate_is_refused_on_sqlite, a_burst_over_the_rate_is_refused_on_postgres;
+    a_burst_over_the_rate_is_refused => a_burst_over_the_rate_is_refused_on_sqlite, a_burst_over_the_rate_is_refused_on_postgres, a_burst_over_the_rate_is_refused_on_mariadb;
 }
 
 async fn a_burst_over_the_rate_is_refused(place: Place) {

@@ -10,7 +10,7 @@ use serde_json::json;
 const ADMIN_KEY: &str = "admin-6Pj2Wn8Rb4Yt0Ks5Zm1Xc7Lh3Df9Ge";
 
 on_every_database! {
-    the_most_talkative_log_has_no_secret => the_most_talkative_log_has_no_secret_on_sqlite, the_most_talkative_log_has_no_secret_on_postgres;
+    the_most_talkative_log_has_no_secret => the_most_talkative_log_has_no_secret_on_sqlite, the_most_talkative_log_has_no_secret_on_postgres, the_most_talkative_log_has_no_secret_on_mariadb;
 }
 
 async fn the_most_talkative_log_has_no_secret(place: Place) {

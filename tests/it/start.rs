@@ -225,7 +225,7 @@ impl Drop for Sealed {
 }
 
 on_every_database! {
-    migrations_can_be_run_by_hand => migrations_can_be_run_by_hand_on_sqlite, migrations_can_be_run_by_hand_on_postgres;
+    migrations_can_be_run_by_hand => migrations_can_be_run_by_hand_on_sqlite, migrations_can_be_run_by_hand_on_postgres, migrations_can_be_run_by_hand_on_mariadb;
 }
 
 async fn migrations_can_be_run_by_hand(place: Place) {

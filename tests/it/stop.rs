@@ -10,8 +10,8 @@ use hm_system_tests::place::Place;
 use hm_system_tests::server::{Server, Settings};
 
 on_every_database! {
-    sigterm_under_load_loses_nothing => sigterm_under_load_loses_nothing_on_sqlite, sigterm_under_load_loses_nothing_on_postgres;
-    a_server_that_did_nothing_stops => a_server_that_did_nothing_stops_on_sqlite, a_server_that_did_nothing_stops_on_postgres;
+    sigterm_under_load_loses_nothing => sigterm_under_load_loses_nothing_on_sqlite, sigterm_under_load_loses_nothing_on_postgres, sigterm_under_load_loses_nothing_on_mariadb;
+    a_server_that_did_nothing_stops => a_server_that_did_nothing_stops_on_sqlite, a_server_that_did_nothing_stops_on_postgres, a_server_that_did_nothing_stops_on_mariadb;
 }
 
 async fn sigterm_under_load_loses_nothing(place: Place) {

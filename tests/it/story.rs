@@ -15,8 +15,8 @@ const QUOTA: u64 = 1_000;
 const RATE: u64 = 100_000;
 
 on_every_database! {
-    the_free_quota_is_exact => the_free_quota_is_exact_on_sqlite, the_free_quota_is_exact_on_postgres;
-    the_shipped_settings_work => the_shipped_settings_work_on_sqlite, the_shipped_settings_work_on_postgres;
+    the_free_quota_is_exact => the_free_quota_is_exact_on_sqlite, the_free_quota_is_exact_on_postgres, the_free_quota_is_exact_on_mariadb;
+    the_shipped_settings_work => the_shipped_settings_work_on_sqlite, the_shipped_settings_work_on_postgres, the_shipped_settings_work_on_mariadb;
 }
 
 async fn the_free_quota_is_exact(place: Place) {

@@ -5,19 +5,21 @@ use std::time::Duration;
 use hm_system_tests::http::{Call, Connection};
 use hm_system_tests::ledger::Ledger;
 use hm_system_tests::load::{Load, fire};
-use hm_system_tests::on_every_database;
 use hm_system_tests::people::Person;
 use hm_system_tests::place::Place;
 use hm_system_tests::server::{Server, Settings};
 use hm_system_tests::wait::until;
+use hm_system_tests::{on_every_database, on_servers};
 
 const QUOTA: usize = 1_000;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_servers_share_one_quota_exactly_on_postgres() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
+on_servers! {
+    two_servers_share_one_quota_exactly => two_servers_share_one_quota_exactly_on_postgres, two_servers_share_one_quota_exactly_on_mariadb;
+    what_an_idle_server_has_leased_can_be_used_on_the_other => what_an_idle_server_has_leased_can_be_used_on_the_other_on_postgres, what_an_idle_server_has_leased_can_be_used_on_the_other_on_mariadb;
+    a_key_revoked_on_one_server_is_soon_refused_by_the_other => a_key_revoked_on_one_server_is_soon_refused_by_the_other_on_postgres, a_key_revoked_on_one_server_is_soon_refused_by_the_other_on_mariadb;
+}
+
+async fn two_servers_share_one_quota_exactly(place: Place) {
     let settings = Settings::free_plan(QUOTA as u64, 1_000_000);
     let one = Server::start(&place, &settings).await;
     let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
@@ -97,11 +99,7 @@ async fn two_servers_share_one_quota_exactly_on_postgres() {
 }
 
 /// One server leases units and falls idle; the other one gets them without waiting for a period's end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_idle_server_has_leased_can_be_used_on_the_other_on_postgres() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
+async fn what_an_idle_server_has_leased_can_be_used_on_the_other(place: Place) {
     let settings = Settings::free_plan(QUOTA as u64, 1_000_000);
     let one = Server::start(&place, &settings).await;
     let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
@@ -140,11 +138,7 @@ async fn what_an_idle_server_has_leased_can_be_used_on_the_other_on_postgres() {
     assert_eq!(Ledger::read(&place).await.counted(), (1_000, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_revoked_on_one_server_is_soon_refused_by_the_other_on_postgres() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
+async fn a_key_revoked_on_one_server_is_soon_refused_by_the_other(place: Place) {
     let settings = Settings::free_plan(1_000_000, 1_000_000);
     let one = Server::start(&place, &settings).await;
     let two = Server::start(&place, &settings.clone().journal("journal-two")).await;
@@ -174,7 +168,7 @@ async fn a_key_revoked_on_one_server_is_soon_refused_by_the_other_on_postgres() 
 }
 
 on_every_database! {
-    servers_that_start_together_agree_who_migrates => servers_that_start_together_agree_who_migrates_on_sqlite, servers_that_start_together_agree_who_migrates_on_postgres;
+    servers_that_start_together_agree_who_migrates => servers_that_start_together_agree_who_migrates_on_sqlite, servers_that_start_together_agree_who_migrates_on_postgres, servers_that_start_together_agree_who_migrates_on_mariadb;
 }
 
 async fn servers_that_start_together_agree_who_migrates(place: Place) {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Place {
     folder: TempDir,
-    postgres: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 impl Place {
@@ -23,7 +23,7 @@ impl Place {
     pub fn on_sqlite() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            postgres: None,
+            database: None,
         }
     }
 
@@ -36,10 +36,26 @@ impl Place {
         let database = TestDatabase::empty_postgres()
             .await
             .expect("a PostgreSQL database for this test");
-        database.map(|database| Self {
+        database.map(Self::on)
+    }
+
+    /// On a MariaDB or MySQL database of its own; `None` when no server answers, which is said on standard error.
+    ///
+    /// # Panics
+    ///
+    /// When no server answers and `HM_REQUIRE_SERVICES=1`.
+    pub async fn on_mysql() -> Option<Self> {
+        let database = TestDatabase::empty_mysql()
+            .await
+            .expect("a MariaDB database for this test");
+        database.map(Self::on)
+    }
+
+    fn on(database: TestDatabase) -> Self {
+        Self {
             folder: tempfile::tempdir().unwrap(),
-            postgres: Some(database),
-        })
+            database: Some(database),
+        }
     }
 
     /// The folder that servers work in.
@@ -51,7 +67,7 @@ impl Place {
     /// The database's address.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.postgres {
+        match &self.database {
             Some(database) => database.url().to_owned(),
             None => format!("sqlite://{}", self.folder.path().join("hm.sqlite").display()),
         }
@@ -81,7 +97,7 @@ impl Place {
     #[must_use]
     pub fn database_server(&self) -> String {
         let url = self.url();
-        let (_, rest) = url.split_once("://").expect("an address");
+        let (scheme, rest) = url.split_once("://").expect("an address");
         let (authority, _) = rest.split_once('/').expect("a database on a server");
         let address = authority
             .rsplit_once('@')
@@ -89,7 +105,8 @@ impl Place {
         if address.contains(':') {
             address.to_owned()
         } else {
-            format!("{address}:5432")
+            let port = if scheme == "postgres" { 5432 } else { 3306 };
+            format!("{address}:{port}")
         }
     }
 
@@ -146,22 +163,43 @@ impl WriteLock {
     }
 }
 
-/// Makes a test of each function, on every kind of database: `name_on_sqlite` and `name_on_postgres`.
+/// Makes a test of each function, on every kind of database: `name_on_sqlite`, `name_on_postgres` and, where it is named,
+/// `name_on_mariadb`.
 #[macro_export]
 macro_rules! on_every_database {
-    ($($story:ident => $sqlite:ident, $postgres:ident;)+) => {
+    ($($story:ident => $sqlite:ident, $postgres:ident $(, $mysql:ident)?;)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $sqlite() {
                 $story($crate::place::Place::on_sqlite()).await;
             }
 
+            $crate::on_servers!($story => $postgres $(, $mysql)?;);
+        )+
+    };
+}
+
+/// Makes a test of each function, on every kind of database that several servers can share: `name_on_postgres` and, where
+/// it is named, `name_on_mariadb`.
+#[macro_export]
+macro_rules! on_servers {
+    ($($story:ident => $postgres:ident $(, $mysql:ident)?;)+) => {
+        $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $postgres() {
                 if let Some(place) = $crate::place::Place::on_postgres().await {
                     $story(place).await;
                 }
             }
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $mysql() {
+                    if let Some(place) = $crate::place::Place::on_mysql().await {
+                        $story(place).await;
+                    }
+                }
+            )?
         )+
     };
 }

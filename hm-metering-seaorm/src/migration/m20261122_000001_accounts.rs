@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros, micros_null, unique};
 
 #[derive(DeriveMigrationName)]
@@ -25,7 +26,7 @@ impl MigrationTrait for Migration {
             .col(micros("updated_at"))
             .col(micros_null("closed_at"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         let table = Table::create()
             .table("users")
             .col(id("id").primary_key())
@@ -38,7 +39,7 @@ impl MigrationTrait for Migration {
             .col(micros("created_at"))
             .col(micros("updated_at"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         unique(manager, "users", &["email"]).await?;
         let table = Table::create()
             .table("memberships")
@@ -62,7 +63,7 @@ impl MigrationTrait for Migration {
                     .on_delete(ForeignKeyAction::Cascade),
             )
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         index(manager, "memberships", &["user_id"]).await?;
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! API keys and the feed of their changes.
 
+use sea_orm::DbBackend;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros, micros_null, unique};
 
 #[derive(DeriveMigrationName)]
@@ -48,7 +50,7 @@ impl MigrationTrait for Migration {
                     .on_delete(ForeignKeyAction::Restrict),
             )
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         unique(manager, "api_keys", &["key_hash"]).await?;
         index(manager, "api_keys", &["account_id", "created_at", "id"]).await?;
         let table = Table::create()
@@ -60,11 +62,16 @@ impl MigrationTrait for Migration {
             .col(string_len("kind", 16))
             .col(micros("created_at"))
             .to_owned();
-        manager.create_table(table).await?;
-        Ok(())
+        create_table(manager, table).await?;
+        feed_lock(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() == DbBackend::MySql {
+            manager
+                .drop_table(Table::drop().table("key_changes_lock").if_exists().to_owned())
+                .await?;
+        }
         manager
             .drop_table(Table::drop().table("key_changes").to_owned())
             .await?;
@@ -73,4 +80,22 @@ impl MigrationTrait for Migration {
             .await?;
         Ok(())
     }
+}
+
+/// The one row that whoever writes to the feed holds on MariaDB and MySQL. Their locks by name don't end with the
+/// transaction, as PostgreSQL's do.
+async fn feed_lock(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    if manager.get_database_backend() != DbBackend::MySql {
+        return Ok(());
+    }
+    let table = Table::create()
+        .table("key_changes_lock")
+        .col(small_integer("id").primary_key())
+        .to_owned();
+    create_table(manager, table).await?;
+    manager
+        .get_connection()
+        .execute_unprepared("INSERT IGNORE INTO key_changes_lock (id) VALUES (1)")
+        .await?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -29,7 +30,7 @@ impl MigrationTrait for Migration {
             .col(micros("updated_at"))
             .primary_key(Index::create().col("account_id").col("meter").col("period_start"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         let table = Table::create()
             .table("quota_leases")
             .col(id("account_id"))
@@ -54,7 +55,7 @@ impl MigrationTrait for Migration {
                     .col("epoch"),
             )
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         index(manager, "quota_leases", &["replica", "state"]).await?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -25,7 +26,7 @@ impl MigrationTrait for Migration {
             .col(micros("created_at"))
             .primary_key(Index::create().col("replica").col("epoch").col("number"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         index(manager, "usage_batches", &["created_at"]).await?;
         let table = Table::create()
             .table("usage_events")
@@ -48,7 +49,7 @@ impl MigrationTrait for Migration {
             .col(uuid_null("replica"))
             .col(micros("created_at"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         index(manager, "usage_events", &["account_id", "created_at", "id"]).await?;
         index(manager, "usage_events", &["created_at"]).await?;
         let table = Table::create()
@@ -73,7 +74,7 @@ impl MigrationTrait for Migration {
                     .col("status_class"),
             )
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         let table = Table::create()
             .table("usage_summaries")
             .col(id("account_id"))
@@ -87,7 +88,7 @@ impl MigrationTrait for Migration {
             .col(micros("updated_at"))
             .primary_key(Index::create().col("account_id").col("meter").col("period_start"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         Ok(())
     }
 

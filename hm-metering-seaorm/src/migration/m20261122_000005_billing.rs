@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros, unique};
 
 #[derive(DeriveMigrationName)]
@@ -35,7 +36,7 @@ impl MigrationTrait for Migration {
                     .on_delete(ForeignKeyAction::Restrict),
             )
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         unique(manager, "subscriptions", &["provider", "subscription_id"]).await?;
         index(manager, "subscriptions", &["account_id"]).await?;
         Ok(())

@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl::create_table;
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -29,7 +30,7 @@ impl MigrationTrait for Migration {
             .col(string_len_null("request_id", 128))
             .col(micros("created_at"))
             .to_owned();
-        manager.create_table(table).await?;
+        create_table(manager, table).await?;
         index(manager, "audit_log", &["account_id", "created_at"]).await?;
         index(manager, "audit_log", &["subject_kind", "subject_id"]).await?;
         index(manager, "audit_log", &["created_at"]).await?;

@@ -3,6 +3,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
+use super::ddl;
+
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
 
@@ -26,22 +28,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite adds and drops one column in a statement.
-        for column in columns() {
-            let table = Table::alter().table("usage_events").add_column(column).to_owned();
-            manager.alter_table(table).await?;
-        }
-        Ok(())
+        ddl::add_columns(manager, "usage_events", columns()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in columns().into_iter().rev() {
-            let table = Table::alter()
-                .table("usage_events")
-                .drop_column(column.get_column_name())
-                .to_owned();
-            manager.alter_table(table).await?;
-        }
-        Ok(())
+        let names = columns().map(|column| column.get_column_name());
+        ddl::drop_columns(manager, "usage_events", names.into_iter().rev()).await
     }
 }

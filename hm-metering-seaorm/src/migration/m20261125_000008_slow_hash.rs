@@ -3,6 +3,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::string_len_null;
 
+use super::ddl;
+
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
 
@@ -13,18 +15,10 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let table = Table::alter()
-            .table("api_keys")
-            .add_column(string_len_null("slow_hash", 255))
-            .to_owned();
-        manager.alter_table(table).await
+        ddl::add_columns(manager, "api_keys", [string_len_null("slow_hash", 255)]).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let table = Table::alter()
-            .table("api_keys")
-            .drop_column("slow_hash")
-            .to_owned();
-        manager.alter_table(table).await
+        ddl::drop_columns(manager, "api_keys", ["slow_hash".to_owned()]).await
     }
 }

@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::micros_null;
+use super::{ddl, micros_null};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -15,22 +15,13 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite takes one column at a time.
-        for column in [string_len_null("next_tier", 64), micros_null("next_tier_at")] {
-            manager
-                .alter_table(Table::alter().table("accounts").add_column(column).to_owned())
-                .await?;
-        }
-        Ok(())
+        let columns = [string_len_null("next_tier", 64), micros_null("next_tier_at")];
+        ddl::add_columns(manager, "accounts", columns).await
     }
 
     /// Moves that have not been written down as the account's plan are forgotten.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["next_tier_at", "next_tier"] {
-            manager
-                .alter_table(Table::alter().table("accounts").drop_column(column).to_owned())
-                .await?;
-        }
-        Ok(())
+        let columns = ["next_tier_at", "next_tier"].map(str::to_owned);
+        ddl::drop_columns(manager, "accounts", columns).await
     }
 }

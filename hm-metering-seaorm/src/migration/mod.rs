@@ -21,6 +21,7 @@
     reason = "`MigrationTrait` elides the lifetime of the manager, and an implementation must match"
 )]
 
+mod ddl;
 mod m20261122_000001_accounts;
 mod m20261122_000002_keys;
 mod m20261122_000003_quota;
@@ -36,6 +37,8 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};
+
+pub use self::ddl::{add_columns, create_index, create_table, drop_columns};
 
 /// Brings a database to this version of the schema, or back.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +116,7 @@ async fn index(
     table: &'static str,
     columns: &[&'static str],
 ) -> Result<(), DbErr> {
-    manager.create_index(index_on("idx", table, columns)).await
+    create_index(manager, table, index_on("idx", table, columns)).await
 }
 
 async fn unique(
@@ -121,9 +124,7 @@ async fn unique(
     table: &'static str,
     columns: &[&'static str],
 ) -> Result<(), DbErr> {
-    manager
-        .create_index(index_on("uq", table, columns).unique().to_owned())
-        .await
+    create_index(manager, table, index_on("uq", table, columns).unique().to_owned()).await
 }
 
 fn index_on(kind: &str, table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {

@@ -139,8 +139,12 @@ impl SeaOrmStore {
     ///
     /// When it doesn't answer.
     pub async fn ping(&self) -> StoreResult<()> {
-        self.read("ping the database", |db| async move { Ok(db.ping().await?) })
-            .await
+        self.read(
+            "ping the database",
+            (),
+            |db, ()| async move { Ok(db.ping().await?) },
+        )
+        .await
     }
 
     /// The connections that write, for queries of one's own.

@@ -1,5 +1,5 @@
 //! How work reaches the database: in an owned task, with a deadline, in a transaction that is tried again when it lost a
-//! race.
+//! race or its connection.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,6 +16,10 @@ use crate::error::Failure;
 
 /// How often a transaction is tried that keeps losing races. Each loss means that another one got through.
 const ATTEMPTS: u32 = 8;
+
+/// How often work is tried whose connection breaks. A pool has to find out one by one that its connections lead nowhere,
+/// but whoever asks is told soon when the database is really away.
+const CONNECTIONS: u32 = 3;
 
 /// Work that is done in one transaction: wholly, or not at all.
 ///
@@ -36,9 +40,46 @@ impl SeaOrmStore {
         owned(context, Some(self.0.operation_timeout), async move {
             let mut attempt = 1;
             loop {
-                match once(&writer, &work).await {
-                    Err(failure) if failure.lost_a_race() && attempt < ATTEMPTS => {
-                        tracing::debug!(context, attempt, "a transaction lost a race and is tried again");
+                let (again, failure) = match once(&writer, &work).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Undone::Before(failure)) => (may_be_repeated(&failure, attempt), failure),
+                    // A commit that lost a race is undone. One whose connection broke may have been done.
+                    Err(Undone::ByCommit(failure)) => (failure.lost_a_race() && attempt < ATTEMPTS, failure),
+                };
+                if !again {
+                    return Err(failure);
+                }
+                tracing::debug!(
+                    context,
+                    attempt,
+                    "a transaction was broken off and is tried again"
+                );
+                tokio::time::sleep(pause(attempt)).await;
+                attempt += 1;
+            }
+        })
+        .await
+    }
+
+    /// Asks a question about `subject`, again when the connection breaks.
+    pub(super) async fn read<S, T, F>(
+        &self,
+        context: &'static str,
+        subject: S,
+        ask: impl Fn(DatabaseConnection, S) -> F + Send + 'static,
+    ) -> StoreResult<T>
+    where
+        S: Clone + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let reader = self.0.reader.clone();
+        owned(context, Some(self.0.operation_timeout), async move {
+            let mut attempt = 1;
+            loop {
+                match ask(reader.clone(), subject.clone()).await {
+                    Err(failure) if may_be_repeated(&failure, attempt) => {
+                        tracing::debug!(context, attempt, "a question was broken off and is asked again");
                         tokio::time::sleep(pause(attempt)).await;
                         attempt += 1;
                     }
@@ -48,27 +89,28 @@ impl SeaOrmStore {
         })
         .await
     }
+}
 
-    /// Asks a question.
-    pub(super) async fn read<T, F>(
-        &self,
-        context: &'static str,
-        ask: impl FnOnce(DatabaseConnection) -> F + Send,
-    ) -> StoreResult<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        owned(
-            context,
-            Some(self.0.operation_timeout),
-            ask(self.0.reader.clone()),
-        )
-        .await
+/// Whether what failed this time, and left nothing behind, may go well the next.
+fn may_be_repeated(failure: &Failure, attempt: u32) -> bool {
+    failure.lost_a_race() && attempt < ATTEMPTS || failure.lost_the_connection() && attempt < CONNECTIONS
+}
+
+/// Where a transaction broke off.
+enum Undone {
+    /// Before its commit, so that nothing of it is left.
+    Before(Failure),
+    /// In its commit.
+    ByCommit(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Undone {
+    fn from(error: E) -> Self {
+        Self::Before(error.into())
     }
 }
 
-async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Failure> {
+async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Undone> {
     let options = TransactionOptions {
         // A transaction that begins by reading and then writes would fail instead of waiting when another process
         // holds SQLite's write lock.
@@ -78,7 +120,8 @@ async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answe
     let transaction = writer.begin_with_options(options).await?;
     match work.run(&transaction).await {
         Ok(answer) => {
-            transaction.commit().await?;
+            let committed = transaction.commit().await;
+            committed.map_err(|error| Undone::ByCommit(error.into()))?;
             Ok(answer)
         }
         Err(failure) => {
@@ -86,7 +129,7 @@ async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answe
                 // The connection is broken; the database rolls back by itself.
                 tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
             }
-            Err(failure)
+            Err(Undone::Before(failure))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use hm_metering::conformance::{Accounts, Case, Fixture};
 use hm_metering::{AccountId, PlanId, Timestamp, UserId};
@@ -59,14 +60,26 @@ async fn fixture<S: ?Sized>(database: TestDatabase, share: fn(SeaOrmStore) -> Ar
     Fixture::new(share(store.clone()), Rows(store)).with_guard(database)
 }
 
-/// Runs a suite on PostgreSQL, each case on a database of its own, a few at a time.
-async fn on_postgres<S: ?Sized + Send + Sync + 'static>(
+/// Makes a database on a server, where one answers.
+type OnServer = fn() -> BoxFuture<'static, Option<TestDatabase>>;
+
+fn postgres() -> BoxFuture<'static, Option<TestDatabase>> {
+    async { TestDatabase::postgres().await.unwrap() }.boxed()
+}
+
+fn mysql() -> BoxFuture<'static, Option<TestDatabase>> {
+    async { TestDatabase::mysql().await.unwrap() }.boxed()
+}
+
+/// Runs a suite on a server, each case on a database of its own, a few at a time.
+async fn on_server<S: ?Sized + Send + Sync + 'static>(
     cases: Vec<Case<S>>,
+    database: OnServer,
     share: fn(SeaOrmStore) -> Arc<S>,
 ) {
     assert!(!cases.is_empty());
     let results = stream::iter(cases).map(|case| async move {
-        let database = TestDatabase::postgres().await.unwrap()?;
+        let database = database().await?;
         let running = tokio::spawn(async move {
             let fixture = fixture(database, share).await;
             let name = case.name();
@@ -80,7 +93,7 @@ async fn on_postgres<S: ?Sized + Send + Sync + 'static>(
         .filter_map(|name| async move { name })
         .collect()
         .await;
-    assert!(failed.is_empty(), "failed on PostgreSQL: {failed:?}");
+    assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
 macro_rules! suites {
@@ -103,7 +116,12 @@ macro_rules! suites {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn the_same_cases_pass_on_postgresql() {
-                super::on_postgres::<dyn $trait>($cases(), |store| Arc::new(store)).await;
+                super::on_server::<dyn $trait>($cases(), super::postgres, |store| Arc::new(store)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn the_same_cases_pass_on_mariadb() {
+                super::on_server::<dyn $trait>($cases(), super::mysql, |store| Arc::new(store)).await;
             }
         }
     )*};

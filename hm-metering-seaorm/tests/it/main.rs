@@ -11,6 +11,7 @@
 mod accounts;
 mod addresses;
 mod conformance;
+mod connections;
 mod contention;
 mod faults;
 mod fixtures;

@@ -77,8 +77,8 @@ async fn events_of_the_first_schema_are_listed_after_the_details_have_come() {
         let db = database.connection();
         Migrator::up(db, Some(6)).await.unwrap();
         let literal = |id: Uuid| match db.get_database_backend() {
-            DbBackend::Sqlite => format!("x'{}'", id.simple()),
-            _ => format!("'{id}'"),
+            DbBackend::Postgres => format!("'{id}'"),
+            _ => format!("x'{}'", id.simple()),
         };
         db.execute_unprepared(&format!(
             "INSERT INTO usage_events (id, account_id, operation, endpoint, method, source, status, outcome, units, \

@@ -24,6 +24,8 @@ pub enum Backend {
     Sqlite,
     /// A PostgreSQL server.
     Postgres,
+    /// A MariaDB or MySQL server.
+    MySql,
 }
 
 impl DatabaseConfig {
@@ -34,7 +36,10 @@ impl DatabaseConfig {
             acquire_timeout: reader.millis("database.acquire_timeout_ms", 100..=60_000),
         };
         if backend(&config.url).is_none() {
-            reader.mistake("database.url", "must begin with `sqlite://` or `postgres://`");
+            reader.mistake(
+                "database.url",
+                "must begin with `sqlite://`, `postgres://`, `mysql://` or `mariadb://`",
+            );
         }
         config
     }
@@ -91,6 +96,7 @@ fn backend(url: &str) -> Option<Backend> {
     match url.split_once(':')?.0 {
         "sqlite" => Some(Backend::Sqlite),
         "postgres" | "postgresql" => Some(Backend::Postgres),
+        "mysql" | "mariadb" => Some(Backend::MySql),
         _ => None,
     }
 }

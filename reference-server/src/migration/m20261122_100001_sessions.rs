@@ -1,5 +1,6 @@
 //! Sessions and their refresh tokens.
 
+use hm_metering_seaorm::migration::{create_index, create_table};
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, uuid};
 
@@ -27,10 +28,9 @@ impl MigrationTrait for Migration {
                 "users",
             ))
             .to_owned();
-        manager.create_table(sessions).await?;
-        manager
-            .create_index(index("idx_sessions_user_id", "sessions", "user_id"))
-            .await?;
+        create_table(manager, sessions).await?;
+        let by_user = index("idx_sessions_user_id", "sessions", "user_id");
+        create_index(manager, "sessions", by_user).await?;
         let tokens = Table::create()
             .table("refresh_tokens")
             .col(string_len("digest", 64).primary_key())
@@ -44,14 +44,9 @@ impl MigrationTrait for Migration {
                 "sessions",
             ))
             .to_owned();
-        manager.create_table(tokens).await?;
-        manager
-            .create_index(index(
-                "idx_refresh_tokens_session_id",
-                "refresh_tokens",
-                "session_id",
-            ))
-            .await
+        create_table(manager, tokens).await?;
+        let by_session = index("idx_refresh_tokens_session_id", "refresh_tokens", "session_id");
+        create_index(manager, "refresh_tokens", by_session).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -28,26 +28,29 @@ impl KeyStore for SeaOrmStore {
     }
 
     async fn find_by_digest(&self, digests: &[KeyDigest]) -> StoreResult<Option<StoredKey>> {
-        let digests = digests.to_vec();
-        self.read("find a key by digest", |db| async move {
-            let mut found = api_key::Entity::find()
-                .join(JoinType::InnerJoin, account_of_key())
-                .select_also(account::Entity)
-                .filter(api_key::Column::KeyHash.is_in(digests.iter().map(row::hash)))
-                .all(&db)
-                .await?
-                .into_iter()
-                .map(|(key, account)| Ok((row::digest(&key)?, key, account.ok_or(Failure::CORRUPT)?)))
-                .collect::<Result<Vec<_>, Failure>>()?;
-            // At most one in practice; the digest named first wins.
-            found.sort_by_key(|(digest, ..)| digests.iter().position(|named| named == digest));
-            found.into_iter().next().map(stored).transpose()
-        })
+        self.read(
+            "find a key by digest",
+            digests.to_vec(),
+            |db, digests| async move {
+                let mut found = api_key::Entity::find()
+                    .join(JoinType::InnerJoin, account_of_key())
+                    .select_also(account::Entity)
+                    .filter(api_key::Column::KeyHash.is_in(digests.iter().map(row::hash)))
+                    .all(&db)
+                    .await?
+                    .into_iter()
+                    .map(|(key, account)| Ok((row::digest(&key)?, key, account.ok_or(Failure::CORRUPT)?)))
+                    .collect::<Result<Vec<_>, Failure>>()?;
+                // At most one in practice; the digest named first wins.
+                found.sort_by_key(|(digest, ..)| digests.iter().position(|named| named == digest));
+                found.into_iter().next().map(stored).transpose()
+            },
+        )
         .await
     }
 
     async fn get(&self, account: AccountId, key: KeyId) -> StoreResult<Option<KeyRecord>> {
-        self.read("get a key", move |db| async move {
+        self.read("get a key", (account, key), |db, (account, key)| async move {
             api_key::Entity::find_by_id(key.as_uuid())
                 .filter(api_key::Column::AccountId.eq(account.as_uuid()))
                 .one(&db)
@@ -60,8 +63,7 @@ impl KeyStore for SeaOrmStore {
 
     async fn list(&self, account: AccountId, page: &PageRequest) -> StoreResult<Page<KeyRecord>> {
         const LIST: &str = "keys";
-        let page = page.clone();
-        self.read("list keys", move |db| async move {
+        self.read("list keys", page.clone(), move |db, page| async move {
             let limit = page.clamped_limit();
             let mut query = api_key::Entity::find()
                 .filter(api_key::Column::AccountId.eq(account.as_uuid()))
@@ -144,7 +146,7 @@ impl KeyStore for SeaOrmStore {
     }
 
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {
-        self.read("read the change feed", move |db| async move {
+        self.read("read the change feed", cursor, move |db, cursor| async move {
             feed::since(&db, cursor, limit).await
         })
         .await

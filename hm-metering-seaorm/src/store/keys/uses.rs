@@ -9,6 +9,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement, Value, prelude::Uuid,
 };
+use serde_json::json;
 
 use crate::entity::api_key;
 use crate::error::Failure;
@@ -66,6 +67,9 @@ impl Work for KeyUses {
 type Use = (Uuid, Option<Uuid>, i64, i64);
 
 fn add(backend: DbBackend, uses: &[Use]) -> Statement {
+    if backend == DbBackend::MySql {
+        return add_json(uses);
+    }
     let mut values: Vec<Value> = Vec::with_capacity(uses.len() * 4);
     let mut rows = Vec::with_capacity(uses.len());
     for (id, account, count, last) in uses {
@@ -93,4 +97,27 @@ fn add(backend: DbBackend, uses: &[Use]) -> Statement {
         rows = rows.join(", "),
     );
     Statement::from_sql_and_values(backend, text, values)
+}
+
+/// MariaDB and MySQL agree on no other way to join with rows that come with the statement. They take the locks in the order
+/// of these rows.
+fn add_json(uses: &[Use]) -> Statement {
+    let rows: Vec<_> = uses
+        .iter()
+        .map(|(id, account, count, last)| {
+            let account = account.map(|account| account.simple().to_string());
+            json!([id.simple().to_string(), account, count, last])
+        })
+        .collect();
+    let text = format!(
+        "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$[0]', account CHAR(32) PATH '$[1]', \
+         uses BIGINT PATH '$[2]', latest BIGINT PATH '$[3]')) AS used \
+         STRAIGHT_JOIN api_keys ON api_keys.id = UNHEX(used.id) \
+         AND COALESCE(UNHEX(used.account), api_keys.account_id) = api_keys.account_id SET \
+         usage_count = api_keys.usage_count + LEAST(used.uses, {max} - api_keys.usage_count), \
+         last_used_at = GREATEST(COALESCE(api_keys.last_used_at, used.latest), used.latest)",
+        max = i64::MAX,
+    );
+    let rows = Value::from(serde_json::Value::from(rows).to_string());
+    Statement::from_sql_and_values(DbBackend::MySql, text, [rows])
 }

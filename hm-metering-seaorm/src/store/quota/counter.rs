@@ -14,7 +14,7 @@ use crate::entity::quota_counter::{Column, Entity, Model};
 use crate::error::Failure;
 use crate::sql;
 
-/// How many windows are asked for in one statement.
+/// How many windows or counters are asked for by their whole keys in one statement.
 const WINDOWS: usize = 200;
 
 /// A counter's key as its columns hold it. Its order is the order in which counters are locked.
@@ -68,17 +68,38 @@ pub(super) async fn lock(
     let mut locked = BTreeMap::new();
     for chunk in rows.chunks(sql::rows_max(10)) {
         // An upsert that changes nothing: it makes the row or waits for it, and answers what it holds, in one step.
-        let found = Entity::insert_many(sql::to_insert(chunk))
-            .on_conflict(
-                OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart])
-                    .update_column(Column::PeriodStart)
-                    .to_owned(),
-            )
-            .exec_with_returning(transaction)
-            .await?;
+        let upsert = Entity::insert_many(sql::to_insert(chunk)).on_conflict(
+            OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart])
+                .update_column(Column::PeriodStart)
+                .to_owned(),
+        );
+        let found = if transaction.support_returning() {
+            upsert.exec_with_returning(transaction).await?
+        } else {
+            upsert.exec_without_returning(transaction).await?;
+            held(transaction, chunk).await?
+        };
         locked.extend(found.into_iter().map(|row| (CounterKey::of_row(&row), row)));
     }
     Ok(locked)
+}
+
+/// The counters of these keys, which the transaction holds: what it reads is what was committed last.
+async fn held(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<Vec<Model>, Failure> {
+    let mut found = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(WINDOWS) {
+        let mut keys = Condition::any();
+        for row in chunk {
+            keys = keys.add(
+                Condition::all()
+                    .add(Column::AccountId.eq(row.account_id))
+                    .add(Column::Meter.eq(row.meter.as_str()))
+                    .add(Column::PeriodStart.eq(row.period_start)),
+            );
+        }
+        found.extend(Entity::find().filter(keys).all(transaction).await?);
+    }
+    Ok(found)
 }
 
 /// Takes one counter until the transaction ends.

@@ -55,16 +55,14 @@ impl QuotaStore for SeaOrmStore {
     }
 
     async fn balances(&self, keys: &[QuotaKey]) -> StoreResult<Vec<Balance>> {
-        let keys = keys.to_vec();
-        self.read("read quota balances", |db| async move {
+        self.read("read quota balances", keys.to_vec(), |db, keys| async move {
             counter::balances(&db, &keys).await
         })
         .await
     }
 
     async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
-        let windows = windows.to_vec();
-        self.read("read quota windows", |db| async move {
+        self.read("read quota windows", windows.to_vec(), |db, windows| async move {
             counter::windows(&db, &windows).await
         })
         .await

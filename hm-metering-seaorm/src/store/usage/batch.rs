@@ -3,7 +3,10 @@
 use hm_metering::Timestamp;
 use hm_metering::usage::BatchId;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QuerySelect, Set};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IntoActiveModel,
+    QuerySelect, Set,
+};
 
 use crate::entity::usage_batch::{Column, Entity, Model};
 use crate::error::Failure;
@@ -72,7 +75,17 @@ fn row(id: BatchId, events: i32, digest: Vec<u8>, created_at: Timestamp) -> Mode
 
 /// Waits for another transaction that is inserting the same row; false when the row is there.
 async fn insert(transaction: &DatabaseTransaction, row: Model) -> Result<bool, DbErr> {
-    let inserted = Entity::insert(row.into_active_model().reset_all())
+    let insert = Entity::insert(row.into_active_model().reset_all());
+    if transaction.get_database_backend() == DbBackend::MySql {
+        // "Ignore" would also ignore what does not fit, and an upsert that changes nothing says that it wrote a row. An
+        // error ends the statement, not the transaction.
+        return match insert.exec_without_returning(transaction).await {
+            Ok(_) => Ok(true),
+            Err(error) if Failure::is_conflict(&error) => Ok(false),
+            Err(error) => Err(error),
+        };
+    }
+    let inserted = insert
         .on_conflict(
             OnConflict::columns([Column::Replica, Column::Epoch, Column::Number])
                 .do_nothing()

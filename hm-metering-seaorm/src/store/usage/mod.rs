@@ -32,35 +32,36 @@ impl UsageSink for SeaOrmStore {
 #[async_trait]
 impl UsageStore for SeaOrmStore {
     async fn totals(&self, query: &UsageQuery) -> StoreResult<UsageTotals> {
-        let query = query.clone();
-        self.read(
-            "sum up usage",
-            |db| async move { question::totals(&db, &query).await },
-        )
-        .await
-    }
-
-    async fn series(&self, query: &UsageQuery, grain: Grain) -> StoreResult<Vec<SeriesPoint>> {
-        let query = query.clone();
-        self.read("sum up usage by time", move |db| async move {
-            question::series(&db, &query, grain).await
+        self.read("sum up usage", query.clone(), |db, query| async move {
+            question::totals(&db, &query).await
         })
         .await
     }
 
+    async fn series(&self, query: &UsageQuery, grain: Grain) -> StoreResult<Vec<SeriesPoint>> {
+        self.read(
+            "sum up usage by time",
+            query.clone(),
+            move |db, query| async move { question::series(&db, &query, grain).await },
+        )
+        .await
+    }
+
     async fn recent(&self, query: &UsageQuery, page: &PageRequest) -> StoreResult<Page<Event>> {
-        let (query, page) = (query.clone(), page.clone());
-        self.read("list events", |db| async move {
+        let subject = (query.clone(), page.clone());
+        self.read("list events", subject, |db, (query, page)| async move {
             question::recent(&db, &query, &page).await
         })
         .await
     }
 
     async fn response_times(&self, query: &UsageQuery, quantiles: &[f64]) -> StoreResult<Option<Vec<u64>>> {
-        let (query, quantiles) = (query.clone(), quantiles.to_vec());
-        self.read("rank response times", |db| async move {
-            question::response_times(&db, &query, &quantiles).await
-        })
+        let subject = (query.clone(), quantiles.to_vec());
+        self.read(
+            "rank response times",
+            subject,
+            |db, (query, quantiles)| async move { question::response_times(&db, &query, &quantiles).await },
+        )
         .await
     }
 

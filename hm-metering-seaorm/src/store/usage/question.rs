@@ -47,8 +47,9 @@ pub(super) async fn recent(
 }
 
 pub(super) async fn totals(db: &DatabaseConnection, query: &UsageQuery) -> Result<UsageTotals, Failure> {
+    let backend = db.get_database_backend();
     let snapshot = snapshot(db).await?;
-    let totals = sums(&snapshot, query, "CAST(0 AS BIGINT)")
+    let totals = sums(&snapshot, query, &sql::integer(backend, "0"))
         .await?
         .remove(&0)
         .unwrap_or_default();
@@ -98,10 +99,17 @@ async fn sums(
     let unreached = unreached();
     let text = format!(
         "SELECT {group} AS grp, COUNT(*) AS requests, \
-         SUM(CASE WHEN outcome IN ({unreached}) THEN 1 ELSE 0 END) AS refused, \
-         SUM(CASE WHEN outcome NOT IN ({unreached}) AND status >= 500 THEN 1 ELSE 0 END) AS failed, \
+         {refused} AS refused, {failed} AS failed, \
          {units} AS units, COUNT(meter_units) AS others \
          FROM usage_events WHERE {range} GROUP BY 1",
+        refused = sql::capped_sum(
+            backend,
+            &format!("CASE WHEN outcome IN ({unreached}) THEN 1 ELSE 0 END")
+        ),
+        failed = sql::capped_sum(
+            backend,
+            &format!("CASE WHEN outcome NOT IN ({unreached}) AND status >= 500 THEN 1 ELSE 0 END")
+        ),
         units = sql::capped_sum(backend, "units"),
         range = range.text,
     );
@@ -131,11 +139,11 @@ async fn add_other_meters(
     sums: &mut BTreeMap<i64, UsageTotals>,
 ) -> Result<(), Failure> {
     let backend = snapshot.get_database_backend();
-    let entries = sql::json_entries(backend, "meter_units");
+    let entries = sql::json_entries(backend, "usage_events", "meter_units");
     let text = format!(
         "SELECT {group} AS grp, entry.key AS meter, {units} AS units \
          FROM usage_events, {entries} WHERE {range} AND meter_units IS NOT NULL GROUP BY 1, 2",
-        units = sql::capped_sum(backend, entries.value),
+        units = sql::capped_sum(backend, &entries.value),
         entries = entries.from,
         range = range.text,
     );
@@ -193,9 +201,10 @@ async fn ranked_times(
             wanted.push_str(&sql::parameter(backend, values.len()));
         }
         let text = format!(
-            "SELECT place, response_time_us FROM \
+            "SELECT {place} AS place, response_time_us FROM \
              (SELECT response_time_us, ROW_NUMBER() OVER (ORDER BY response_time_us) AS place {reached}) AS ranked \
-             WHERE place IN ({wanted})"
+             WHERE place IN ({wanted})",
+            place = sql::integer(backend, "place"),
         );
         for row in snapshot
             .query_all_raw(Statement::from_sql_and_values(backend, text, values))

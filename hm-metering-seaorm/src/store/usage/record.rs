@@ -5,7 +5,7 @@ use hm_metering::keys::KeyUse;
 use hm_metering::quota::Settlement;
 use hm_metering::usage::{Batch, BatchId, Event, Recorded};
 use hm_metering::{AccountId, Timestamp};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
 use super::batch::{self, Start};
 use super::{digest, event, insert, rollup, summary};
@@ -86,12 +86,16 @@ impl Work for Prune {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {
         let backend = transaction.get_database_backend();
-        let text = format!(
-            "DELETE FROM usage_events WHERE id IN \
-             (SELECT id FROM usage_events WHERE created_at < {} ORDER BY created_at, id LIMIT {})",
+        let oldest = format!(
+            "WHERE created_at < {} ORDER BY created_at, id LIMIT {}",
             sql::parameter(backend, 1),
             sql::parameter(backend, 2),
         );
+        let text = match backend {
+            // It takes no limit in a subquery, and one in the deletion itself.
+            DbBackend::MySql => format!("DELETE FROM usage_events {oldest}"),
+            _ => format!("DELETE FROM usage_events WHERE id IN (SELECT id FROM usage_events {oldest})"),
+        };
         let values: [Value; 2] = [
             self.before.as_micros().into(),
             i64::try_from(self.limit).unwrap_or(i64::MAX).into(),

@@ -1,0 +1,51 @@
+//! MariaDB and MySQL.
+
+use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sea_orm::sqlx::{AssertSqlSafe, Error, Executor};
+use sea_orm::{DatabaseConnection, DbErr};
+
+use super::{Options, checked, common};
+
+pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConnection, DbErr> {
+    let url = match url.strip_prefix("mariadb:") {
+        Some(rest) => format!("mysql:{rest}"),
+        None => url.to_owned(),
+    };
+    checked::<MySqlConnectOptions>(&url)?;
+    let session = session(options);
+    let mut connect = common(&url, options);
+    connect
+        .max_connections(options.connections_max)
+        .idle_timeout(options.idle_timeout)
+        // The driver would add to the server's mode; ours is set whole, below.
+        .map_sqlx_mysql_opts(|mysql| mysql.pipes_as_concat(false).no_engine_substitution(false))
+        .map_sqlx_mysql_pool_opts(move |pool| {
+            let session = session.clone();
+            pool.after_connect(move |connection, _| Box::pin(prepare(connection, session.clone())))
+        });
+    sea_orm::Database::connect(connect).await
+}
+
+async fn prepare(connection: &mut MySqlConnection, session: String) -> Result<(), Error> {
+    connection
+        .execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        .await?;
+    connection.execute(AssertSqlSafe(session)).await?;
+    Ok(())
+}
+
+/// What holds for a session, whatever the server is set to. The comment that begins with `M` is read by MariaDB alone, the
+/// other by MySQL alone.
+fn session(options: &Options) -> String {
+    let millis = options.statement_timeout.as_millis().clamp(1, 31_536_000_000);
+    format!(
+        "SET time_zone = '+00:00', \
+         sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+         foreign_key_checks = 1, unique_checks = 1, \
+         /*M! max_statement_time = {seconds}.{rest:03}, */ /*!80000 max_execution_time = {millis}, */ \
+         innodb_lock_wait_timeout = {lock}",
+        seconds = millis / 1_000,
+        rest = millis % 1_000,
+        lock = millis.div_ceil(1_000),
+    )
+}

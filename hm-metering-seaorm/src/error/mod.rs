@@ -1,0 +1,83 @@
+//! Drivers' errors become [`StoreError`]s: by the constraint that was violated and the state of the connection, never
+//! by the text of a message. The driver's own error is kept as source.
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod codes;
+mod driver;
+
+use hm_metering::{StoreError, StoreErrorKind};
+use sea_orm::{DbErr, SqlErr};
+
+/// What stopped a piece of work: the database, or the work itself.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The database or its driver.
+    Database(DbErr),
+    /// The work found that it can't be done.
+    Refused(StoreErrorKind),
+    /// What was read can't be understood.
+    Unreadable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Failure {
+    pub(crate) const CONFLICT: Self = Self::Refused(StoreErrorKind::Conflict);
+    pub(crate) const INVALID: Self = Self::Refused(StoreErrorKind::Invalid);
+    pub(crate) const CORRUPT: Self = Self::Refused(StoreErrorKind::Corrupt);
+
+    pub(crate) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unreadable(Box::new(error))
+    }
+
+    /// Whether the database broke off this transaction in favour of another, so that it may be tried again at once.
+    pub(crate) fn lost_a_race(&self) -> bool {
+        match self {
+            Self::Database(error) => driver::lost_a_race(error),
+            Self::Refused(_) | Self::Unreadable(_) => false,
+        }
+    }
+
+    /// Whether the connection was lost on the way. Another may be better; what it was in the middle of is undone, unless
+    /// that was a commit.
+    pub(crate) fn lost_the_connection(&self) -> bool {
+        match self {
+            Self::Database(error) => driver::lost_the_connection(error),
+            Self::Refused(_) | Self::Unreadable(_) => false,
+        }
+    }
+
+    /// Whether there is a row of that key already.
+    pub(crate) fn is_conflict(error: &DbErr) -> bool {
+        matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    }
+
+    pub(crate) fn into_error(self, context: &'static str) -> StoreError {
+        match self {
+            Self::Database(error) => StoreError::new(kind_of(&error), context).with_source(error),
+            Self::Refused(kind) => StoreError::new(kind, context),
+            Self::Unreadable(source) => StoreError::new(StoreErrorKind::Corrupt, context).with_source(source),
+        }
+    }
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What kind of store error a database error is.
+#[must_use]
+pub fn kind_of(error: &DbErr) -> StoreErrorKind {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => return StoreErrorKind::Conflict,
+        Some(SqlErr::ForeignKeyConstraintViolation(_)) => return StoreErrorKind::NotFound,
+        Some(_) | None => {}
+    }
+    match error {
+        DbErr::ConnectionAcquire(_) => StoreErrorKind::Unavailable,
+        DbErr::Conn(_) | DbErr::Exec(_) | DbErr::Query(_) => driver::kind_of(error),
+        DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => StoreErrorKind::Corrupt,
+        DbErr::RecordNotFound(_) => StoreErrorKind::NotFound,
+        _ => StoreErrorKind::Unexpected,
+    }
+}

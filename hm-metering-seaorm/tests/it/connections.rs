@@ -1,0 +1,71 @@
+//! Sessions: what holds in them whatever the server is set to, and what happens when they break.
+
+use std::time::Duration;
+
+use hm_metering::QuotaStore;
+use hm_metering_seaorm::sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait,
+};
+use hm_metering_seaorm::testing::TestDatabase;
+
+use crate::fixtures::{account, ask, counter, holder, store};
+
+/// Ends the sessions of this database that wait for a lock, once there are some.
+async fn end_those_that_wait(db: &DatabaseConnection) {
+    let backend = db.get_database_backend();
+    let waiting = match backend {
+        DbBackend::Postgres => {
+            "SELECT CAST(pid AS BIGINT) FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        }
+        _ => {
+            "SELECT CAST(trx_mysql_thread_id AS SIGNED) FROM information_schema.innodb_trx AS trx \
+             JOIN information_schema.processlist AS process ON process.id = trx.trx_mysql_thread_id \
+             WHERE trx_state = 'LOCK WAIT' AND process.db = DATABASE()"
+        }
+    };
+    let end = async {
+        loop {
+            let statement = Statement::from_string(backend, waiting);
+            let sessions = db.query_all_raw(statement).await.unwrap();
+            for session in &sessions {
+                let session: i64 = session.try_get_by_index(0).unwrap();
+                let end = match backend {
+                    DbBackend::Postgres => format!("SELECT pg_terminate_backend({session})"),
+                    _ => format!("KILL {session}"),
+                };
+                db.execute_unprepared(&end).await.unwrap();
+            }
+            if !sessions.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), end).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_whose_connection_breaks_half_way_is_done_on_another() {
+    let servers = [TestDatabase::postgres().await, TestDatabase::mysql().await];
+    for database in servers.into_iter().filter_map(Result::unwrap) {
+        let store = store(&database).await;
+        let key = counter(account(&store).await);
+        let first = holder();
+        store.lease(&ask(first, 1, &key, 10, 1)).await.unwrap();
+        let holding = database.connection().begin().await.unwrap();
+        holding
+            .execute_unprepared("UPDATE quota_counters SET used = used")
+            .await
+            .unwrap();
+        let waiting = {
+            let (store, key) = (store.clone(), key.clone());
+            tokio::spawn(async move { store.lease(&ask(first, 2, &key, 10, 4)).await })
+        };
+        end_those_that_wait(database.connection()).await;
+        holding.rollback().await.unwrap();
+        let grant = waiting.await.unwrap().unwrap();
+        assert_eq!((grant.granted.get(), grant.balance.leased.get()), (4, 5));
+        database.close().await.unwrap();
+    }
+}
