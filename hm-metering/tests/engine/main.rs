@@ -24,6 +24,7 @@ mod modes;
 mod overruns;
 mod plan_changes;
 mod refusals;
+mod sinks;
 mod stage;
 mod stores;
 mod unavailable;
