@@ -7,8 +7,10 @@
     reason = "tests"
 )]
 
+mod allowances;
 mod answers;
 mod charging;
+mod decisions;
 mod endings;
 mod flood;
 mod frameworks;
@@ -19,6 +21,7 @@ mod keys;
 mod layers;
 mod leases;
 mod limits;
+mod log;
 mod measures;
 mod modes;
 mod overruns;
