@@ -16,6 +16,7 @@ mod flood;
 mod frameworks;
 mod hashes;
 mod hooks;
+mod identify;
 mod journal;
 mod keys;
 mod layers;
