@@ -17,6 +17,7 @@ mod harness;
 mod keys;
 mod logs;
 mod me;
+mod metrics;
 mod migrations;
 mod sessions;
 mod sign_in;
