@@ -94,6 +94,7 @@ fn api_keys() -> Router {
         .head(HeadOf(keys::list))
         .post(keys::create)
         .options(all)
+        .push(Router::with_path("verify").post(keys::verify))
         .push(one)
 }
 

@@ -133,6 +133,7 @@ async fn the_openapi_document_describes_every_route() {
         ("/api/v1/keys/{key_id}", "patch"),
         ("/api/v1/keys/{key_id}", "delete"),
         ("/api/v1/keys/{key_id}/rotate", "post"),
+        ("/api/v1/keys/verify", "post"),
         ("/api/v1/usage", "get"),
         ("/api/v1/data", "get"),
         ("/api/v1/data", "post"),

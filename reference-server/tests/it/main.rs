@@ -22,3 +22,4 @@ mod migrations;
 mod sessions;
 mod sign_in;
 mod usage;
+mod verify;
