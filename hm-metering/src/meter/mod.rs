@@ -26,6 +26,7 @@ mod identify;
 mod races;
 mod rejection;
 mod report;
+mod reserve;
 mod said;
 mod slots;
 mod start;

@@ -9,6 +9,7 @@
 
 mod allowances;
 mod answers;
+mod bursts;
 mod charging;
 mod decisions;
 mod endings;
