@@ -1,5 +1,11 @@
 //! A real broker that stops, and is started again.
-#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::future_not_send,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -49,8 +55,7 @@ impl Nats {
                 Some(nats)
             }
             Err(error) => {
-                let is_required = std::env::var("HM_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-                assert!(!is_required, "nats-server can't be run: {error}");
+                assert!(!is_required(), "nats-server can't be run: {error}");
                 eprintln!(
                     "SKIPPED: nats-server can't be run: {error}. HM_REQUIRE_SERVICES=1 makes this a failure"
                 );
@@ -126,6 +131,15 @@ impl Nats {
         let mut stream = publisher.context().get_stream("usage").await.unwrap();
         stream.info().await.unwrap().state.messages
     }
+}
+
+/// Whether a missing service is a failure.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment what they must have"
+)]
+fn is_required() -> bool {
+    std::env::var("HM_REQUIRE_SERVICES").is_ok_and(|value| value == "1")
 }
 
 fn run(port: u16, folder: &Path) -> std::io::Result<Child> {

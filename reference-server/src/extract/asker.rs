@@ -49,7 +49,7 @@ impl Asker {
             .meter()
             .identify(&PresentedKey::new(key), client)
             .await
-            .map_err(refused)?;
+            .map_err(|refusal| refused(&refusal))?;
         if caller.has_scope(SCOPE) {
             Ok(Self::Service)
         } else {

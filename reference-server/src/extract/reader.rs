@@ -55,7 +55,11 @@ impl UsageReader {
 
     async fn of_key(app: &App, key: PresentedKey, client: Option<IpAddr>) -> Result<Self, AppError> {
         // From memory, and within the budget for unknown keys, as on metered routes.
-        let principal = app.meter().identify(&key, client).await.map_err(refused)?;
+        let principal = app
+            .meter()
+            .identify(&key, client)
+            .await
+            .map_err(|refusal| refused(&refusal))?;
         let app = app.clone();
         in_task(async move {
             let account = open_account(app.database().reader(), principal.account().as_uuid())
@@ -93,7 +97,7 @@ pub(super) fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Creden
     }
 }
 
-pub(super) fn refused(refusal: Refusal) -> AppError {
+pub(super) fn refused(refusal: &Refusal) -> AppError {
     let (code, detail) = (refusal.code(), refusal.to_string());
     match refusal.status() {
         StatusCode::UNAUTHORIZED => AppError::unauthorized(code, detail),
@@ -103,7 +107,7 @@ pub(super) fn refused(refusal: Refusal) -> AppError {
 
 /// The same words as on metered routes, where the engine says them.
 fn invalid_key() -> AppError {
-    refused(Refusal::new(RefusalKind::InvalidKey(InvalidKey::Unknown)))
+    refused(&Refusal::new(RefusalKind::InvalidKey(InvalidKey::Unknown)))
 }
 
 impl<'ex> Extractible<'ex> for UsageReader {
