@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hm_metering::key::PepperError;
 use hm_metering::keys::KeyIssuer;
-use hm_metering::usage::JournalError;
+use hm_metering::usage::{CountersSink, JournalError};
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
 use sea_orm::DbErr;
@@ -17,7 +17,9 @@ use crate::config::{Config, JournalConfig};
 use crate::database::Database;
 use crate::domain::keys::{self, Keys};
 use crate::domain::usage::Usage;
+use crate::metrics::{Metrics, Upkeep};
 use crate::migration::Migrator;
+use crate::secret::Secret;
 use crate::secrets::{Secrets, create_private_folder};
 use crate::sources::{SourceSetupError, Sources};
 
@@ -37,6 +39,9 @@ struct Inner {
     keys: Keys,
     usage: Usage,
     sources: Sources,
+    admin_key: Option<Secret>,
+    metrics: Metrics,
+    _upkeep: Upkeep,
 }
 
 /// Why the application can't start.
@@ -95,12 +100,17 @@ impl From<MeterConfigError> for StartError {
 }
 
 impl App {
-    /// Connects, brings the schema up to date, and builds the parts.
+    /// Connects, brings the schema up to date, and builds the parts. `metrics` tells of the recorder that counts here.
     ///
     /// # Errors
     ///
     /// The database does not answer, or a part can't be built.
-    pub async fn start(config: Config, secrets: &Secrets, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        secrets: &Secrets,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
         let plans = config.plans.to_plans()?;
         let pepper = keys::pepper(&secrets.key_pepper)?;
         let sources = Sources::new(&config.sources, Arc::clone(&clock))?;
@@ -117,6 +127,7 @@ impl App {
             .plans(plans.clone())
             .quota(store.clone())
             .usage(store.clone())
+            .also("counters", CountersSink::new())
             .clock(Arc::clone(&clock))
             .trusted_proxies(config.http.trusted_proxies.clone())
             .flush_interval(config.usage.flush_interval);
@@ -136,6 +147,9 @@ impl App {
             verifier,
             meter,
             sources,
+            admin_key: secrets.admin_key.clone(),
+            _upkeep: metrics.keep_tidy(),
+            metrics,
             config,
             clock,
             database,
@@ -233,6 +247,18 @@ impl App {
     #[must_use]
     pub fn sources(&self) -> &Sources {
         &self.0.sources
+    }
+
+    /// Lets an operator in, if set.
+    #[must_use]
+    pub fn admin_key(&self) -> Option<&Secret> {
+        self.0.admin_key.as_ref()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Attempts to sign in.

@@ -13,6 +13,7 @@ pub mod entity;
 pub mod error;
 pub mod explain;
 pub mod extract;
+pub mod metrics;
 pub mod middleware;
 pub mod migration;
 pub mod random;
@@ -35,6 +36,7 @@ use crate::extract::BodyLimit;
 use crate::middleware::access_log::AccessLog;
 use crate::middleware::catch_panic::CatchPanics;
 use crate::middleware::cors::Cors;
+use crate::middleware::count::CountRequests;
 use crate::middleware::not_served::RenderRefusals;
 use crate::middleware::readable_target::RefuseUnreadableTargets;
 use crate::middleware::request_id::NameRequests;
@@ -66,7 +68,8 @@ pub fn build_service(app: App) -> Result<Service, ServiceError> {
     Ok(Service::new(router)
         .catcher(Catcher::new(RenderRefusals))
         .hoop(NameRequests::new(ids, Arc::clone(&clock)))
-        .hoop(AccessLog::new(clock))
+        .hoop(AccessLog::new(Arc::clone(&clock)))
+        .hoop(CountRequests::new(clock))
         .hoop(SecurityHeaders)
         .hoop(Cors::new(http.allowed_origins))
         .hoop(CatchPanics)

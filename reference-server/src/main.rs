@@ -11,6 +11,7 @@ use hm_server::app::App;
 use hm_server::cli::{self, Command, USAGE};
 use hm_server::config::{Config, process_environment};
 use hm_server::database::Database;
+use hm_server::metrics::Metrics;
 use hm_server::migration::Migrator;
 use hm_server::secrets::Secrets;
 use hm_server::{serve, telemetry};
@@ -61,8 +62,9 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if command == Command::Serve {
+            let metrics = Metrics::install()?;
             let secrets = Secrets::resolve(&config)?;
-            let app = App::start(config, &secrets, Arc::new(SystemClock::new())).await?;
+            let app = App::start(config, &secrets, Arc::new(SystemClock::new()), metrics).await?;
             return serve::serve(app).await.map_err(Failure::from);
         }
         migrate(command, &config).await

@@ -8,7 +8,7 @@ use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
 
 use crate::api::describe::Describe;
 use crate::api::docs::{Document, Page};
-use crate::api::{auth, data, health, keys, me, usage};
+use crate::api::{auth, data, health, keys, me, metrics, usage};
 use crate::app::App;
 use crate::middleware::demo::Metered;
 use crate::middleware::timeout::TimeLimit;
@@ -27,6 +27,11 @@ pub(crate) fn described(app: &App) -> Router {
             Router::with_path("readyz")
                 .get(health::ready)
                 .head(HeadOf(health::ready)),
+        )
+        .push(
+            Router::with_path("metrics")
+                .get(metrics::show)
+                .head(HeadOf(metrics::show)),
         )
         .push(
             Router::with_path("api/v1")
@@ -89,6 +94,7 @@ fn api_keys() -> Router {
         .head(HeadOf(keys::list))
         .post(keys::create)
         .options(all)
+        .push(Router::with_path("verify").post(keys::verify))
         .push(one)
 }
 

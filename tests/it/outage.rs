@@ -6,7 +6,7 @@ use hm_system_tests::http::Call;
 use hm_system_tests::ledger::Ledger;
 use hm_system_tests::load::{Load, Shots};
 use hm_system_tests::on_servers;
-use hm_system_tests::people::Person;
+use hm_system_tests::people::{Key, Person};
 use hm_system_tests::place::Place;
 use hm_system_tests::proxy::Proxy;
 use hm_system_tests::server::{Server, Settings};
@@ -19,14 +19,48 @@ on_servers! {
     what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start => what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_postgres, what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start_on_mariadb;
 }
 
-/// A server whose way to the database can be cut.
-async fn server_behind(place: &Place, proxy: &Proxy) -> (Server, Settings) {
-    // Unlimited, so that no lease comes to its end.
-    let plan = "[plans.free]\nrequests_per_month = \"unlimited\"\nrequests_per_second = 1000000\n";
-    let settings = Settings::default()
-        .file(plan)
-        .variable("DATABASE_URL", &place.url_by_way_of(proxy.address()));
-    (Server::start(place, &settings).await, settings)
+/// A server that serves a load while its way to the database can be cut.
+struct Outage {
+    proxy: Proxy,
+    server: Server,
+    settings: Settings,
+    key: Key,
+    load: Load,
+}
+
+impl Outage {
+    /// Begins when some requests have been served and the way is cut, and what is served now is served from memory.
+    async fn begin(place: &Place) -> Self {
+        let proxy = Proxy::before(place.database_server()).await;
+        // Unlimited, so that no lease comes to its end.
+        let plan = "[plans.free]\nrequests_per_month = \"unlimited\"\nrequests_per_second = 1000000\n";
+        let settings = Settings::default()
+            .file(plan)
+            .variable("DATABASE_URL", &place.url_by_way_of(proxy.address()));
+        let server = Server::start(place, &settings).await;
+        let ada = Person::register(&server, "ada@example.org").await;
+        let key = ada.create_key(&server, "patient").await;
+        let load = Load::begin(server.address(), &key.text, usize::MAX, "load");
+        load.reach(500).await;
+        proxy.cut();
+        let outage = Self {
+            proxy,
+            server,
+            settings,
+            key,
+            load,
+        };
+        outage.must_serve("requests are served from memory").await;
+        outage
+    }
+
+    async fn must_serve(&self, what: &str) {
+        let before = self.load.admitted();
+        until(what, PATIENCE, async || {
+            (self.load.admitted() >= before + 100).then_some(())
+        })
+        .await;
+    }
 }
 
 async fn the_ledger_is_complete(place: &Place, shots: &Shots) {
@@ -41,57 +75,40 @@ async fn the_ledger_is_complete(place: &Place, shots: &Shots) {
 }
 
 async fn what_is_served_while_the_database_is_away_is_in_the_ledger_later(place: Place) {
-    let proxy = Proxy::before(place.database_server()).await;
-    let (server, _) = server_behind(&place, &proxy).await;
-    let ada = Person::register(&server, "ada@example.org").await;
-    let key = ada.create_key(&server, "patient").await;
-    let load = Load::begin(server.address(), &key.text, usize::MAX, "load");
-    load.reach(500).await;
-    proxy.cut();
-    let before = load.admitted();
-    until("requests are served from memory", PATIENCE, async || {
-        (load.admitted() >= before + 100).then_some(())
-    })
-    .await;
+    let outage = Outage::begin(&place).await;
     // What is in memory is believed for five seconds.
     let mut probes = Vec::new();
     until("the server says that it can't know", PATIENCE, async || {
         let name = format!("probe-{}", probes.len());
-        let answer = server.call(Call::curiosity(&key.text).named(&name)).await;
+        let answer = outage
+            .server
+            .call(Call::curiosity(&outage.key.text).named(&name))
+            .await;
         let status = answer.status;
         probes.push((name, answer.clone()));
         (status != 200).then(|| answer.problem(503, "temporarily_unavailable"))
     })
     .await;
-    proxy.mend();
-    let before = load.admitted();
-    until("requests are served again", PATIENCE, async || {
-        (load.admitted() >= before + 100).then_some(())
-    })
-    .await;
-    load.stop();
-    let mut shots = load.end().await;
+    outage.proxy.mend();
+    outage.must_serve("requests are served again").await;
+    outage.load.stop();
+    let mut shots = outage.load.end().await;
     assert_eq!(shots.cut_off().count(), 0, "requests were cut off");
     for (name, answer) in probes {
         shots.add(name, answer);
     }
-    server.stop().await;
+    outage.server.stop().await;
     the_ledger_is_complete(&place, &shots).await;
 }
 
 async fn what_a_server_can_t_write_when_it_stops_is_written_by_the_next_start(place: Place) {
-    let proxy = Proxy::before(place.database_server()).await;
-    let (server, settings) = server_behind(&place, &proxy).await;
-    let ada = Person::register(&server, "ada@example.org").await;
-    let key = ada.create_key(&server, "patient").await;
-    let load = Load::begin(server.address(), &key.text, usize::MAX, "load");
-    load.reach(500).await;
-    proxy.cut();
-    let before = load.admitted();
-    until("requests are served from memory", PATIENCE, async || {
-        (load.admitted() >= before + 100).then_some(())
-    })
-    .await;
+    let Outage {
+        proxy,
+        server,
+        settings,
+        key,
+        load,
+    } = Outage::begin(&place).await;
     server.terminate();
     let log = server.log().clone();
     assert_ne!(server.exit_code().await, 0, "the ledger is not complete");

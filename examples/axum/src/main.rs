@@ -6,42 +6,69 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use hm_metering::keys::KeyIssuer;
 use hm_metering::{
-    AccountId, Clock, KeyEnv, KeyStore, Meter, Pepper, Peppers, PlanId, Plans, Principal, StoredKeyVerifier,
-    SystemClock, UserId,
+    AccountId, Clock, IssuedKey, KeyEnv, KeyStore, Meter, Pepper, Peppers, PlanId, Plans, Principal,
+    StoredKeyVerifier, SystemClock, UserId,
 };
 use hm_metering_seaorm::SeaOrmStore;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 #[tokio::main]
+#[expect(
+    clippy::print_stdout,
+    reason = "the key is what the user of the example came for"
+)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = SeaOrmStore::open("sqlite://example-axum.sqlite?mode=rwc").await?;
     // In earnest the pepper is a secret from your configuration. Keys made with it need it for ever.
     let peppers = Peppers::new(Pepper::new(1, b"a pepper of 32 bytes, or longer.")?);
-    print_a_key(&store, peppers.clone()).await?;
+    let key = sign_up(&store, peppers.clone()).await?;
+    println!(
+        "curl -i http://127.0.0.1:3000/fact -H 'X-API-Key: {}'",
+        key.expose()
+    );
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    serve(
+        listener,
+        store,
+        peppers,
+        Path::new("example-axum.journal"),
+        interrupted(),
+    )
+    .await
+}
 
+/// Serves until `stop` is ready, finishes the requests that are under way, and completes the ledger.
+async fn serve(
+    listener: TcpListener,
+    store: SeaOrmStore,
+    peppers: Peppers,
+    journal: &Path,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Box<dyn Error>> {
     let meter = Meter::builder(StoredKeyVerifier::new(store.clone(), peppers))
         .plans(Plans::from_toml(include_str!("../plans.toml"))?)
         .quota(store.clone())
         .usage(store)
-        .journal("example-axum.journal")
+        .journal(journal)
         .start()
         .await?;
     let app = Router::new()
         .route("/fact", get(fact))
         .layer(meter.layer("facts").cost(5));
 
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(listener, app)
-        .with_graceful_shutdown(interrupted())
-        .await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     let report = meter.shutdown(Duration::from_secs(10)).await;
     assert!(report.recorded, "the ledger could not be completed");
     Ok(())
@@ -52,11 +79,7 @@ async fn fact(caller: Principal) -> String {
 }
 
 /// Opens an account and makes a key for it, as your sign-up page would.
-#[expect(
-    clippy::print_stdout,
-    reason = "the key is what the user of the example came for"
-)]
-async fn print_a_key(store: &SeaOrmStore, peppers: Peppers) -> Result<(), Box<dyn Error>> {
+async fn sign_up(store: &SeaOrmStore, peppers: Peppers) -> Result<IssuedKey, Box<dyn Error>> {
     let now = SystemClock::new().now();
     let account = AccountId::from_uuid(Uuid::now_v7());
     store
@@ -65,11 +88,7 @@ async fn print_a_key(store: &SeaOrmStore, peppers: Peppers) -> Result<(), Box<dy
     let user = UserId::from_uuid(Uuid::now_v7());
     let (key, record) = KeyIssuer::new(peppers)?.issue(account, user, "first", KeyEnv::Live, now)?;
     store.insert(&record).await?;
-    println!(
-        "curl -i http://127.0.0.1:3000/fact -H 'X-API-Key: {}'",
-        key.expose()
-    );
-    Ok(())
+    Ok(key)
 }
 
 async fn interrupted() {

@@ -21,6 +21,7 @@ mod feed;
 mod fill;
 mod flusher;
 mod hooks;
+mod identify;
 #[cfg(test)]
 mod races;
 mod rejection;

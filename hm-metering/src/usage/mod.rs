@@ -1,5 +1,8 @@
 //! The ledger: one event for each finished request, written in batches.
 
+mod cloud_events;
+#[cfg(feature = "metrics")]
+mod counters;
 mod event;
 pub(crate) mod journal;
 mod query;
@@ -7,6 +10,9 @@ mod query;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use cloud_events::{CloudEvent, CloudEventsSink, Publisher};
+#[cfg(feature = "metrics")]
+pub use counters::CountersSink;
 pub use event::{Event, Outcome};
 pub use journal::{Durability, Journal, JournalError, WhenFull};
 pub use query::{Grain, SeriesPoint, UsageQuery, UsageTotals};

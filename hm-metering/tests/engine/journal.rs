@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use hm_metering::testing::StoreCall;
 use hm_metering::usage::{Batch, Durability, Event, Journal, JournalError, Recorded, WhenFull};
-use hm_metering::{ConfigError, Meter, ReplicaId, StoreError, StoreErrorKind, StoreResult, Units, UsageSink};
+use hm_metering::{
+    AccountId, ConfigError, Meter, ReplicaId, StoreError, StoreErrorKind, StoreResult, Units, UsageSink,
+};
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt};
@@ -57,6 +59,32 @@ async fn send(meter: &Meter, stage: &Stage) -> u16 {
     status
 }
 
+/// Sends so many requests, all of which are served.
+async fn serve(meter: &Meter, stage: &Stage, requests: usize) {
+    for number in 0..requests {
+        assert_eq!(send(meter, stage).await, 200, "request {number}");
+    }
+}
+
+/// A stage with a journal in a folder of its own, that has served so many requests and recorded none.
+async fn served(limit: u32, requests: usize) -> (TempDir, Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let stage = stage(directory.path(), limit).await;
+    serve(&stage.meter, &stage, requests).await;
+    (directory, stage)
+}
+
+/// The journal in `directory`, read by a run on stores where nothing of it was ever recorded: the run, whether it says that
+/// everything is there, and its ledger.
+async fn read_elsewhere(directory: &Path, account: AccountId) -> (Meter, bool, Vec<Event>) {
+    let other = Stage::new(&plan(1_000)).await;
+    let builder = other.builder(&plan(1_000)).journal(small(directory));
+    let next = builder.start().await.unwrap();
+    let all_there = next.flush(Duration::from_secs(5)).await;
+    let events = events_of(&other.store, account).await;
+    (next, all_there, events)
+}
+
 /// The journal as `kill -9` leaves it at this moment: nothing of the process gets a chance to tidy up.
 fn killed(directory: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
@@ -84,11 +112,7 @@ async fn ledger(stage: &Stage, meter: &Meter) -> Vec<Event> {
 
 #[tokio::test]
 async fn what_a_killed_run_finished_is_recorded_by_the_next() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 100).await;
-    for _ in 0..30 {
-        assert_eq!(send(&stage.meter, &stage).await, 200);
-    }
+    let (directory, stage) = served(100, 30).await;
     let left = killed(directory.path());
     assert_eq!(stage.events_in_store().await.len(), 0);
     let next = restart(&stage, left.path(), 100).await;
@@ -104,11 +128,7 @@ async fn what_a_killed_run_finished_is_recorded_by_the_next() {
 
 #[tokio::test]
 async fn a_quota_is_usable_to_the_last_unit_after_a_kill() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 100).await;
-    for _ in 0..30 {
-        assert_eq!(send(&stage.meter, &stage).await, 200);
-    }
+    let (directory, stage) = served(100, 30).await;
     assert!(
         stage.balance().await.leased > Units::new(30),
         "more was leased than used"
@@ -129,11 +149,7 @@ async fn a_quota_is_usable_to_the_last_unit_after_a_kill() {
 
 #[tokio::test]
 async fn a_batch_whose_outcome_nobody_knew_counts_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 100).await;
-    for _ in 0..7 {
-        send(&stage.meter, &stage).await;
-    }
+    let (directory, stage) = served(100, 7).await;
     // The store has it, and the process dies before it hears so.
     stage.flaky.recover();
     stage.flaky.lose_next(1_000);
@@ -143,9 +159,7 @@ async fn a_batch_whose_outcome_nobody_knew_counts_once() {
     stage
         .flaky
         .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
-    for _ in 0..5 {
-        send(&stage.meter, &stage).await;
-    }
+    serve(&stage.meter, &stage, 5).await;
     let left = killed(directory.path());
     let next = restart(&stage, left.path(), 100).await;
     assert_eq!(ledger(&stage, &next).await.len(), 12);
@@ -155,11 +169,7 @@ async fn a_batch_whose_outcome_nobody_knew_counts_once() {
 
 #[tokio::test]
 async fn a_run_that_ends_with_its_sink_down_says_so_and_the_next_one_sends() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 100).await;
-    for _ in 0..9 {
-        send(&stage.meter, &stage).await;
-    }
+    let (directory, stage) = served(100, 9).await;
     let report = stage.meter.shutdown(Duration::from_secs(1)).await;
     assert!(!report.recorded);
     assert_eq!(
@@ -202,7 +212,7 @@ async fn a_directory_belongs_to_one_meter_and_one_replica() {
     assert!(same.start().await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_journal_refuses_until_its_sink_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let stage = stage(directory.path(), 1_000_000).await;
@@ -223,14 +233,9 @@ async fn a_full_journal_refuses_until_its_sink_is_back() {
     assert!(bytes <= 1_048_576, "{bytes} bytes of disk");
     stage.flaky.recover();
     assert_eq!(ledger(&stage, &stage.meter).await.len(), served);
-    // The files of what is recorded make way in the background.
-    for _ in 0..1_000 {
-        if send(&stage.meter, &stage).await == 200 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it stayed full");
+    // The files of what is recorded make way in the background. This clock moves when nothing is left to do there.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    serve(&stage.meter, &stage, 1).await;
 }
 
 #[tokio::test]
@@ -246,9 +251,7 @@ async fn a_journal_that_sheds_serves_on_and_counts_what_it_loses() {
     stage
         .flaky
         .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
-    for _ in 0..2_000 {
-        assert_eq!(send(&stage.meter, &stage).await, 200);
-    }
+    serve(&stage.meter, &stage, 2_000).await;
     let lost = stage.meter.events_lost();
     assert!(lost > 0);
     stage.flaky.recover();
@@ -258,58 +261,31 @@ async fn a_journal_that_sheds_serves_on_and_counts_what_it_loses() {
 
 #[tokio::test]
 async fn a_damaged_journal_gives_what_can_be_read_and_counts_the_rest() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 1_000).await;
-    for _ in 0..40 {
-        send(&stage.meter, &stage).await;
-    }
+    let (directory, stage) = served(1_000, 40).await;
     for (at, lost_at_most) in [(200, 1), (1_000, 1), (3, 0), (40, 0), (60_000, 1)] {
         let left = killed(directory.path());
         let path = &segments(left.path())[0];
         let mut bytes = fs::read(path).unwrap();
         bytes[at] ^= 0x10;
         fs::write(path, bytes).unwrap();
-        let other = Stage::new(&plan(1_000)).await;
-        let next = other
-            .builder(&plan(1_000))
-            .journal(small(left.path()))
-            .start()
-            .await
-            .unwrap();
-        let all_there = next.flush(Duration::from_secs(5)).await;
-        let there = events_of(&other.store, stage.account).await.len() as u64;
-        assert_eq!(there + next.events_lost(), 40, "byte {at}");
-        assert!(
-            next.events_lost() <= lost_at_most,
-            "byte {at}: {} lost",
-            next.events_lost()
-        );
-        assert_eq!(all_there, next.events_lost() == 0);
+        let (next, all_there, events) = read_elsewhere(left.path(), stage.account).await;
+        let lost = next.events_lost();
+        assert_eq!(events.len() as u64 + lost, 40, "byte {at}");
+        assert!(lost <= lost_at_most, "byte {at}: {lost} lost");
+        assert_eq!(all_there, lost == 0);
     }
 }
 
 #[tokio::test]
 async fn a_journal_cut_short_at_any_place_gives_what_is_before() {
-    let directory = tempfile::tempdir().unwrap();
-    let stage = stage(directory.path(), 1_000).await;
-    for _ in 0..20 {
-        send(&stage.meter, &stage).await;
-    }
+    let (directory, stage) = served(1_000, 20).await;
     let mut before = 0;
     for length in (0..8_000).step_by(271) {
         let left = killed(directory.path());
         let paths = segments(left.path());
         let file = fs::OpenOptions::new().write(true).open(&paths[0]).unwrap();
         file.set_len(length).unwrap();
-        let other = Stage::new(&plan(1_000)).await;
-        let next = other
-            .builder(&plan(1_000))
-            .journal(small(left.path()))
-            .start()
-            .await
-            .unwrap();
-        next.flush(Duration::from_secs(5)).await;
-        let there = events_of(&other.store, stage.account).await.len();
+        let there = read_elsewhere(left.path(), stage.account).await.2.len();
         assert!(
             there >= before,
             "{length} bytes hold {there} events, fewer bytes held {before}"
@@ -361,9 +337,7 @@ async fn sinks_follow_at_their_own_pace() {
             .also("slow", also_slow)
     })
     .await;
-    for _ in 0..25 {
-        assert_eq!(send(&stage.meter, &stage).await, 200);
-    }
+    serve(&stage.meter, &stage, 25).await;
     assert_eq!(
         ledger(&stage, &stage.meter).await.len(),
         25,
@@ -412,9 +386,7 @@ async fn what_must_survive_a_power_cut_is_forced_to_the_disk_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let journal = small(directory.path()).durability(Durability::Power(Duration::from_millis(5)));
     let stage = Stage::with(&plan(100), Vec::new(), |builder| builder.journal(journal)).await;
-    for _ in 0..10 {
-        send(&stage.meter, &stage).await;
-    }
+    serve(&stage.meter, &stage, 10).await;
     assert_eq!(ledger(&stage, &stage.meter).await.len(), 10);
     let next = restart(&stage, killed(directory.path()).path(), 100).await;
     assert_eq!(ledger(&stage, &next).await.len(), 10, "nothing is sent twice");
@@ -426,9 +398,7 @@ async fn a_journal_whose_files_are_gone_loses_them_and_nothing_that_comes_later(
     let directory = tempfile::tempdir().unwrap();
     let stage = stage(directory.path(), 1_000).await;
     stage.flaky.recover();
-    for _ in 0..20 {
-        send(&stage.meter, &stage).await;
-    }
+    serve(&stage.meter, &stage, 20).await;
     assert_eq!(ledger(&stage, &stage.meter).await.len(), 20);
     type Damage = fn(&Path);
     let damages: [Damage; 3] = [
@@ -441,9 +411,7 @@ async fn a_journal_whose_files_are_gone_loses_them_and_nothing_that_comes_later(
         let left = killed(directory.path());
         segments(left.path()).iter().for_each(|path| damage(path));
         let next = restart(&stage, left.path(), 1_000).await;
-        for _ in 0..5 {
-            assert_eq!(send(&next, &stage).await, 200);
-        }
+        serve(&next, &stage, 5).await;
         there += 5;
         assert_eq!(ledger(&stage, &next).await.len(), there);
         assert_eq!(next.events_lost(), 0);

@@ -7,24 +7,29 @@
     reason = "tests"
 )]
 
+mod allowances;
 mod answers;
 mod bursts;
 mod charging;
+mod decisions;
 mod endings;
 mod flood;
 mod frameworks;
 mod hashes;
 mod hooks;
+mod identify;
 mod journal;
 mod keys;
 mod layers;
 mod leases;
 mod limits;
+mod log;
 mod measures;
 mod modes;
 mod overruns;
 mod plan_changes;
 mod refusals;
+mod sinks;
 mod stage;
 mod stores;
 mod unavailable;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hm_metering::testing::StoreCall;
+use hm_metering::usage::{Journal, Outcome, WhenFull};
 use hm_metering::{Finished, Hooks, OnUnavailable, StoreErrorKind};
 use http_body_util::BodyExt;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -23,7 +24,7 @@ impl Hooks for Panics {
 }
 
 /// By name and labels: the value of a counter or gauge, or how many values a histogram has.
-fn values(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+pub fn values(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let snapshot = snapshotter.snapshot().into_vec();
     let entries = snapshot.into_iter().map(|(key, _, _, value)| {
         let (_, key) = key.into_parts();
@@ -153,6 +154,71 @@ async fn failures_fallbacks_losses_and_panics_are_counted() {
         );
     }
     check_documented(&values);
+}
+
+#[tokio::test]
+async fn requests_that_are_served_without_room_for_their_events_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::new(directory.path())
+        .segment_bytes(65_536)
+        .bytes_max(131_072)
+        .when_full(WhenFull::Shed);
+    let plenty = FIVE
+        .replace("limit = 5,", "limit = 1000000,")
+        .replace("1000,", "1000000,");
+    let stage = Stage::with(&plenty, Vec::new(), |builder| {
+        builder
+            .journal(journal)
+            .flush_interval(Duration::from_secs(3_600))
+    })
+    .await;
+    stage
+        .flaky
+        .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
+    for _ in 0..1_500 {
+        assert_eq!(send(&stage, OnUnavailable::Closed).await, 200);
+    }
+    let sheds = values(&snapshotter)["hm_metering_sheds_total{}"];
+    assert!(sheds > 0.0 && sheds < 1_500.0, "{sheds} of 1,500");
+    stage.flaky.recover();
+    assert_eq!(stage.events().await.len() as f64, 1_500.0 - sheds);
+    assert_eq!(stage.meter.events_lost() as f64, sheds);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_are_not_recorded_for_want_of_room_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.queue(64)).await;
+    stage
+        .flaky
+        .fail_every(StoreCall::Record, StoreErrorKind::Unavailable);
+    for _ in 0..5 {
+        assert_eq!(send(&stage, OnUnavailable::Closed).await, 200);
+    }
+    for _ in 0..2_000 {
+        assert_eq!(send(&stage, OnUnavailable::Closed).await, 429);
+    }
+    let missed = values(&snapshotter)["hm_metering_refusals_missed_total{}"];
+    stage.flaky.recover();
+    let recorded = stage
+        .events()
+        .await
+        .iter()
+        .filter(|event| event.outcome == Outcome::Refused)
+        .count();
+    assert!(recorded > 0, "half of the room is for refusals");
+    assert_eq!(recorded as f64 + missed, 2_000.0);
+    assert!(missed > 0.0, "there is no room for 2,000");
+    assert_eq!(
+        stage.meter.events_lost(),
+        0,
+        "no request that was served is missing"
+    );
 }
 
 fn check_documented(values: &BTreeMap<String, f64>) {

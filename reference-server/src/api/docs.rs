@@ -26,6 +26,10 @@ pub fn document(router: &Router) -> Result<Document, serde_json::Error> {
         "X-API-Key",
         "An API key. `Authorization: Bearer hm_…` works as well.",
     )));
+    let admin_key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+        "X-Admin-Key",
+        "The operators' key, as `ADMIN_KEY` has it.",
+    )));
     let access_token = SecurityScheme::Http(
         Http::new(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
@@ -36,6 +40,7 @@ pub fn document(router: &Router) -> Result<Document, serde_json::Error> {
     ))
     .add_security_scheme("accessToken", access_token)
     .add_security_scheme("apiKey", api_key)
+    .add_security_scheme("adminKey", admin_key)
     .merge_router(router);
     api.to_json().map(|json| Document {
         json: json.into_bytes().into(),

@@ -8,6 +8,7 @@ pub mod errors;
 pub mod health;
 pub mod keys;
 pub mod me;
+pub mod metrics;
 pub mod paging;
 pub mod respond;
 pub mod usage;

@@ -23,6 +23,8 @@ pub struct HttpConfig {
     pub shutdown_grace: Duration,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// Networks whose clients may read `/metrics`.
+    pub metrics_networks: Vec<IpNet>,
     /// Origins whose pages may call the API; `*` for any.
     pub allowed_origins: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl HttpConfig {
                 "a network such as 10.0.0.0/8",
                 network,
             )),
+            metrics_networks: reader.list("http.metrics_networks", "a network such as 10.0.0.0/8", network),
             allowed_origins: reader.list(
                 "http.allowed_origins",
                 "an origin such as https://example.com",

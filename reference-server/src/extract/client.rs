@@ -33,7 +33,7 @@ impl Client {
 }
 
 /// The client's address, as far as it can be believed.
-pub(super) fn client_address(req: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
+pub(crate) fn client_address(req: &Request, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer = req.remote_addr().ip()?;
     Some(proxies.client_of(peer, req.headers()))
 }

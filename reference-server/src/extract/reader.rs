@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-use hm_metering::keys::Verdict;
+use hm_metering::keys::InvalidKey;
 use hm_metering::{KeyVerifier, PresentedKey, Refusal, RefusalKind};
 use hm_metering_seaorm::entity::account;
 use salvo::extract::{Extractible, Metadata};
-use salvo::http::HeaderMap;
+use salvo::http::{HeaderMap, StatusCode};
 use salvo::oapi::{Components, EndpointArgRegister, Operation, SecurityRequirement};
 use salvo::{Depot, Request, Writer};
 use uuid::Uuid;
@@ -29,7 +29,8 @@ pub struct UsageReader {
     pub user_id: Option<Uuid>,
 }
 
-enum Credential<'a> {
+/// What a request carries.
+pub(super) enum Credential<'a> {
     Token(&'a str),
     Key(&'a str),
 }
@@ -53,22 +54,19 @@ impl UsageReader {
     }
 
     async fn of_key(app: &App, key: PresentedKey, client: Option<IpAddr>) -> Result<Self, AppError> {
-        let now = app.clock().now();
+        // From memory, and within the budget for unknown keys, as on metered routes.
+        let principal = app
+            .meter()
+            .identify(&key, client)
+            .await
+            .map_err(|refusal| refused(&refusal))?;
         let app = app.clone();
         in_task(async move {
-            let Verdict::Valid(verified) = app.verifier().verify(&key, now).await? else {
-                return Err(invalid_key());
-            };
-            let principal = verified.principal;
-            if !principal.ip_allow().allows(client) {
-                let refusal = Refusal::new(RefusalKind::AddressNotAllowed);
-                return Err(AppError::forbidden(refusal.code(), refusal.to_string()));
-            }
             let account = open_account(app.database().reader(), principal.account().as_uuid())
                 .await
                 .map_err(crate::domain::DomainError::from)?
                 .ok_or_else(invalid_key)?;
-            Ok(Self {
+            Ok::<_, AppError>(Self {
                 account,
                 user_id: principal.user().map(|user| user.as_uuid()),
             })
@@ -77,7 +75,8 @@ impl UsageReader {
     }
 }
 
-fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Credential<'a>, AppError> {
+/// The one access token or API key of a request.
+pub(super) fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Credential<'a>, AppError> {
     let mut keys = headers.get_all("x-api-key").iter();
     let bearer = bearer_token(headers)?;
     match (keys.next(), keys.next(), bearer) {
@@ -98,10 +97,17 @@ fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Credential<'a>, A
     }
 }
 
+pub(super) fn refused(refusal: &Refusal) -> AppError {
+    let (code, detail) = (refusal.code(), refusal.to_string());
+    match refusal.status() {
+        StatusCode::UNAUTHORIZED => AppError::unauthorized(code, detail),
+        status => AppError::new(status, code, detail),
+    }
+}
+
 /// The same words as on metered routes, where the engine says them.
 fn invalid_key() -> AppError {
-    let refusal = Refusal::new(RefusalKind::InvalidKey(hm_metering::keys::InvalidKey::Unknown));
-    AppError::unauthorized(refusal.code(), refusal.to_string())
+    refused(&Refusal::new(RefusalKind::InvalidKey(InvalidKey::Unknown)))
 }
 
 impl<'ex> Extractible<'ex> for UsageReader {

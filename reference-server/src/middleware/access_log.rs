@@ -49,8 +49,8 @@ impl Handler for AccessLog {
     }
 }
 
-/// The pattern that matched; a path that matched nothing is not logged, it may hold anything.
-fn route(req: &Request) -> String {
+/// The pattern that matched; a path that matched nothing is not told, it may hold anything.
+pub(super) fn route(req: &Request) -> String {
     match req.matched_path() {
         "" => "(none)".to_owned(),
         path => format!("/{path}"),

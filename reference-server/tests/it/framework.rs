@@ -119,6 +119,7 @@ async fn the_openapi_document_describes_every_route() {
     let expected = [
         ("/healthz", "get"),
         ("/readyz", "get"),
+        ("/metrics", "get"),
         ("/api/v1/auth/register", "post"),
         ("/api/v1/auth/login", "post"),
         ("/api/v1/auth/refresh", "post"),
@@ -132,6 +133,7 @@ async fn the_openapi_document_describes_every_route() {
         ("/api/v1/keys/{key_id}", "patch"),
         ("/api/v1/keys/{key_id}", "delete"),
         ("/api/v1/keys/{key_id}/rotate", "post"),
+        ("/api/v1/keys/verify", "post"),
         ("/api/v1/usage", "get"),
         ("/api/v1/data", "get"),
         ("/api/v1/data", "post"),

@@ -9,6 +9,7 @@ use hm_metering::{Clock, Timestamp};
 use hm_server::app::App;
 use hm_server::build_service;
 use hm_server::config::Config;
+use hm_server::metrics::Metrics;
 use hm_server::secret::Secret;
 use hm_server::secrets::Secrets;
 use salvo::Service;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 /// 22 November 2026, noon.
 const NOON: i64 = 1_795_348_800_000_000;
 
+pub const ADMIN_KEY: &str = "an admin key for tests, 32 bytes long";
 pub const PASSWORD: &str = "correct horse battery";
 
 pub struct TestClock {
@@ -67,8 +69,23 @@ impl Server {
         }
     }
 
+    /// One that tells of a recorder that is in use on this thread.
+    pub async fn measured(metrics: Metrics) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("hm.sqlite").display());
+        Self {
+            _folder: Some(folder),
+            ..Self::measured_on(&url, "", metrics).await
+        }
+    }
+
     /// On a database that is there already.
     pub async fn on(url: &str, settings: &str) -> Self {
+        let (_, metrics) = Metrics::new().unwrap();
+        Self::measured_on(url, settings, metrics).await
+    }
+
+    async fn measured_on(url: &str, settings: &str, metrics: Metrics) -> Self {
         let file = format!("{settings}\n[auth.password]\nmemory_kib = 8\niterations = 1");
         let journal = tempfile::tempdir().unwrap();
         let variables = vec![
@@ -79,13 +96,13 @@ impl Server {
         let secrets = Secrets {
             jwt_secret: Secret::new("a secret for tests, 32 bytes long"),
             key_pepper: Secret::new("a pepper for tests, 32 bytes long"),
-            admin_key: None,
+            admin_key: Some(Secret::new(ADMIN_KEY)),
         };
         let clock = Arc::new(TestClock {
             start: NOON,
             moved: AtomicI64::new(0),
         });
-        let app = App::start(config, &secrets, Arc::<TestClock>::clone(&clock))
+        let app = App::start(config, &secrets, Arc::<TestClock>::clone(&clock), metrics)
             .await
             .unwrap();
         let service = build_service(app.clone()).unwrap();
@@ -120,6 +137,11 @@ impl Server {
 
     pub fn patch(&self, path: &str, body: &Value) -> Call<'_> {
         Call::new(self, Method::PATCH, path).json(body)
+    }
+
+    /// Any method.
+    pub fn method(&self, method: &str, path: &str) -> Call<'_> {
+        Call::new(self, method.parse().unwrap(), path)
     }
 
     /// A POST without a body.

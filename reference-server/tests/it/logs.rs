@@ -98,3 +98,32 @@ async fn the_log_names_requests_and_never_shows_a_secret() {
     assert!(access["fields"]["duration_ms"].is_number());
     assert!(text.contains("a refresh token was used twice"));
 }
+
+#[tokio::test]
+async fn at_debug_the_log_tells_of_each_decision_how_it_came_about() {
+    capture();
+    let server = Server::with("[plans.free]\nrequests_per_month = 1").await;
+    let ada = server.register("ada@example.org").await;
+    let key = server.key_of(&ada).await;
+    assert_eq!(server.ask(&key.key).await.status, 200);
+    let refused = server.ask(&key.key).await;
+    refused.problem(429, "quota_exceeded");
+    let text = captured();
+    let line = |message: &str| -> serde_json::Value {
+        let found: Vec<_> = text.lines().filter(|line| line.contains(message)).collect();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        serde_json::from_str(found[0]).unwrap()
+    };
+    let (over, refusal) = (line("a request is over"), line("a request was refused"));
+    for line in [&over, &refusal] {
+        assert_eq!(line["level"], "DEBUG", "{line}");
+        assert_eq!(line["fields"]["account.id"], ada.json["account"]["id"]);
+        assert_eq!(line["fields"]["key.id"], key.id.as_str());
+        assert_eq!(line["fields"]["operation.name"], "data.query");
+    }
+    assert_eq!(over["fields"]["units"], "requests=1");
+    assert_eq!(refusal["fields"]["refusal.code"], "quota_exceeded");
+    assert_eq!(refusal["fields"]["limit.name"], "month");
+    assert_eq!(refusal["fields"]["request.id"], refused.header("x-request-id"));
+    assert!(!text.contains(&key.key), "a key is in the log");
+}

@@ -1,5 +1,7 @@
 //! What an account has used.
 
+use hm_metering::{KeyEnv, KeyFormat};
+use hm_server::metrics::Metrics;
 use serde_json::{Value, json};
 
 use crate::harness::Server;
@@ -53,6 +55,47 @@ async fn usage_is_fresh_and_shaped_as_promised() {
     );
     let by_bearer = server.get("/api/v1/usage").token(&key.key).send().await.json();
     assert_eq!(by_bearer, by_key);
+}
+
+#[tokio::test]
+async fn a_key_that_reads_usage_is_looked_up_once_and_strangers_have_a_budget() {
+    let (recorder, metrics) = Metrics::new().unwrap();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = Server::measured(metrics).await;
+    let ada = server.register("ada@example.org").await;
+    let key = server.key_of(&ada).await;
+    let read = async |key: &str| server.get("/api/v1/usage").header("x-api-key", key).send().await;
+    for _ in 0..20 {
+        assert_eq!(read(&key.key).await.status, 200);
+    }
+    let text = server.get("/metrics").send().await.text();
+    assert!(
+        text.contains("hm_metering_fills_total{result=\"accepted\"} 1\n"),
+        "{text}"
+    );
+    let mut turned_away = 0;
+    for _ in 0..600 {
+        let unknown = KeyFormat::default().generate(KeyEnv::Live).unwrap();
+        let answer = read(unknown.expose()).await;
+        match answer.status {
+            401 => drop(answer.problem(401, "invalid_api_key")),
+            _ => {
+                answer.problem(503, "temporarily_unavailable");
+                assert_eq!(answer.header("retry-after"), "1");
+                turned_away += 1;
+            }
+        }
+    }
+    assert_eq!(
+        turned_away,
+        600 - 512,
+        "the clock stands still, so nothing flows back"
+    );
+    assert_eq!(
+        read(&key.key).await.status,
+        200,
+        "those who are known notice nothing"
+    );
 }
 
 #[tokio::test]

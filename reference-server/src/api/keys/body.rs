@@ -191,7 +191,7 @@ fn in_future(end: Timestamp, now: Timestamp) -> Result<Timestamp, &'static str> 
     }
 }
 
-fn scopes(mut scopes: Vec<String>) -> Result<Vec<String>, &'static str> {
+pub(super) fn scopes(mut scopes: Vec<String>) -> Result<Vec<String>, &'static str> {
     let fits = |scope: &String| {
         (1..=LONGEST_SCOPE).contains(&scope.len())
             && scope

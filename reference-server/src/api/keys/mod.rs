@@ -1,6 +1,7 @@
 //! API keys of an account.
 
 mod body;
+mod check;
 mod view;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use salvo::oapi::extract::PathParam;
 use salvo::writing::Json;
 
 pub use self::body::{KeyBody, KeyPatchBody, RateLimitBody, RotateBody};
+pub use self::check::{CheckBody, DecisionView, PrincipalView, verify};
 pub use self::view::{IssuedKeyView, KeyList, KeyView};
 
 use super::paging::Paging;
