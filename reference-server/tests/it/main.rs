@@ -1,4 +1,7 @@
 //! The server in process: each test has its own database and its own clock.
+
+// Types of futures that start a server nest deeply.
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
