@@ -13,25 +13,27 @@ use uuid::Uuid;
 use super::Engine;
 use super::account::Account;
 use super::call::{RequestId, Texts};
-use super::decide::{Decision, Hold, Holds, Now, open};
+use super::decide::{Decision, Now};
 use super::directory::Caller;
+use super::hold::Holds;
 use super::hooks::Finished;
 use super::rejection::{Asked, Form, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
 use super::said::Said;
+use super::settle::Settling;
 use super::tally::{Tally, cut};
-use crate::charge_rule::{Ending, Overrun};
+use crate::charge_rule::Ending;
 use crate::id::EventId;
 use crate::name::MeterName;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::principal::Principal;
-use crate::quota::{Lease, nanos};
+use crate::quota::nanos;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 use crate::usage::Outcome;
-use crate::usage::journal::record::{self, Draft};
+use crate::usage::journal::record::Draft;
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
@@ -62,14 +64,14 @@ pub(super) struct Answered {
     pub(super) bytes: u64,
 }
 
-type Charged = SmallVec<[(MeterName, Units); 2]>;
+pub(super) type Charged = SmallVec<[(MeterName, Units); 2]>;
 
 impl Admitted {
     pub(super) fn principal(&self) -> &Principal {
         &self.caller.principal
     }
 
-    fn account(&self) -> &Account {
+    pub(super) fn account(&self) -> &Account {
         &self.caller.account
     }
 
@@ -290,141 +292,6 @@ impl fmt::Display for Spelled<'_> {
             write!(f, "{gap}{meter}={units}")?;
         }
         Ok(())
-    }
-}
-
-/// Makes what was taken for a request equal to what it is charged, counter by counter.
-struct Settling<'a> {
-    request: &'a Admitted,
-    ticks: u64,
-    charges: SmallVec<[record::Charge; 2]>,
-    over: bool,
-}
-
-impl Settling<'_> {
-    /// `units` become what is charged; meters with nothing charged are left out.
-    fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
-        let holds = &self.request.holds;
-        let mut parts: SmallVec<[(usize, Parts); 2]> = SmallVec::new();
-        for (place, hold) in holds.iter().enumerate() {
-            let extra = extra.get(place).copied().unwrap_or_default();
-            let entry = units.iter_mut().find(|(has, _)| has == hold.meter());
-            let asked = entry.as_ref().map_or(Units::ZERO, |(_, units)| *units);
-            let charged = self.bring_to(hold, extra, asked);
-            if let Some(entry) = entry {
-                entry.1 = charged.leased.plus(charged.unleased);
-            }
-            parts.push((place, charged));
-        }
-        units.retain(|(_, units)| !units.is_zero());
-        let place_of = |meter: &MeterName| units.iter().position(|(has, _)| has == meter);
-        for (place, charged) in parts {
-            let hold = &holds[place];
-            if let Some(at) = place_of(hold.meter()) {
-                self.write(at, &hold.lease, hold.limit, charged.leased, true);
-                self.write(at, &hold.lease, hold.limit, charged.unleased, false);
-            }
-        }
-        for (at, (meter, units)) in units.iter().enumerate() {
-            if !holds.iter().any(|hold| hold.meter() == meter) {
-                self.charge_unheld(at, meter, *units);
-            }
-        }
-    }
-
-    /// Gives back what was taken too much, or takes what is missing.
-    fn bring_to(&mut self, hold: &Hold, extra: Units, asked: Units) -> Parts {
-        let window = hold.lease.window();
-        let reserved = hold.units.plus(extra);
-        let more = asked.minus(reserved);
-        let back = reserved.minus(asked);
-        // What was leased on the way goes back first.
-        let back_of_extra = back.min(extra);
-        if !back_of_extra.is_zero() {
-            window.put_back(back_of_extra);
-        }
-        if back > back_of_extra {
-            hold.put_back(back.minus(back_of_extra));
-        }
-        let of_hold = hold.units.minus(back.minus(back_of_extra));
-        let of_lease = extra.minus(back_of_extra);
-        let mut parts = if hold.leased {
-            Parts::new(of_hold.plus(of_lease), Units::ZERO)
-        } else {
-            Parts::new(of_lease, of_hold)
-        };
-        if more.is_zero() {
-            return parts;
-        }
-        let Some(limit) = hold.limit else {
-            window.note_taken(more);
-            parts.unleased = parts.unleased.plus(more);
-            return parts;
-        };
-        let mut rest = more;
-        // A response that was stopped has handed over no more than was reserved for it.
-        if !self.request.said.is_stopped() {
-            let (taken, _) = window.take_some(more, self.ticks);
-            parts.leased = parts.leased.plus(taken);
-            rest = rest.minus(taken);
-        }
-        if !rest.is_zero()
-            && (hold.never_refuses() || self.request.operation.on_overrun() == Overrun::Overflow)
-        {
-            // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
-            window.note_taken(rest);
-            if hold.is_of_allowance() {
-                window.note_allowance(rest);
-            }
-            parts.unleased = parts.unleased.plus(rest);
-            self.over |= window.taken_by_all() > limit || !window.may_have_more(limit, self.ticks);
-        }
-        parts
-    }
-
-    /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
-    fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
-        let (account, arrived) = (self.request.account(), self.request.arrived.wall);
-        let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
-            return;
-        };
-        let lease = open(account, quota, counter, arrived);
-        lease.window().note_taken(units);
-        let taken = lease.window().taken_by_all();
-        self.over |= quota.limit.is_some_and(|limit| taken > limit);
-        self.write(at, &lease, quota.limit, units, false);
-    }
-
-    /// A charge, which counts from now on.
-    fn write(&mut self, at: usize, lease: &Lease, limit: Option<Units>, units: Units, leased: bool) {
-        if units.is_zero() {
-            return;
-        }
-        lease.window().note_charged(units);
-        if !leased && limit.is_some() {
-            lease.window().note_debt(units);
-        }
-        self.charges.push(record::Charge {
-            meter: u8::try_from(at).unwrap_or(u8::MAX),
-            period: lease.window().key().period,
-            limit,
-            lease: leased.then(|| lease.token()).flatten(),
-            units,
-        });
-    }
-}
-
-/// What is charged on one counter.
-#[derive(Clone, Copy)]
-struct Parts {
-    /// Out of a lease.
-    leased: Units,
-    unleased: Units,
-}
-
-impl Parts {
-    const fn new(leased: Units, unleased: Units) -> Self {
-        Self { leased, unleased }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::ATTEMPTS;
 use super::admitted::Admitted;
-use super::decide::Hold;
+use super::hold::Hold;
 use super::said::Words;
-use super::{ATTEMPTS, Question};
+use super::undecided::Question;
 use crate::charge_rule::Overrun;
 use crate::name::MeterName;
 use crate::quota::{Answer, nanos};
