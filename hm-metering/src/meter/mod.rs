@@ -20,6 +20,7 @@ mod directory;
 mod feed;
 mod fill;
 mod flusher;
+mod heads;
 mod hold;
 mod hooks;
 mod judge;
@@ -70,6 +71,7 @@ use decide::{Now, Store};
 use directory::{Directory, Fingerprints, Known};
 use fill::Filler;
 use flusher::Request;
+use heads::Heads;
 use hooks::Hooked;
 use shutdown::Tasks;
 use undecided::{Decided, Undecided};
@@ -156,16 +158,16 @@ impl Meter {
     pub fn admit(&self, operation: &Arc<Operation>, call: Call<'_>) -> Admit {
         let engine = &self.0;
         let now = engine.now();
-        let presented = match find_credential(call.headers, &*engine.verifier) {
+        let heads = Heads::of(call.headers);
+        let turn_away = |kind| engine.turn_away(kind, operation, (call, &heads), now);
+        let presented = match find_credential(heads.keys, call.headers, &*engine.verifier) {
             Credential::One(presented) => presented,
-            Credential::None => return engine.turn_away(RefusalKind::MissingKey, operation, call, now),
-            Credential::Unreadable => {
-                return engine.turn_away(RefusalKind::UnreadableKey, operation, call, now);
-            }
+            Credential::None => return turn_away(RefusalKind::MissingKey),
+            Credential::Unreadable => return turn_away(RefusalKind::UnreadableKey),
         };
         let fingerprint = engine.fingerprints.of(presented);
         let id = EventId::from_uuid(engine.ids.next(now.wall));
-        let request = || Undecided::new(id, operation, call, now);
+        let request = || Undecided::new(id, operation, (call, &heads), now);
         // One that waits may be judged by another record of its key than the one that is known now.
         let waiting = || Undecided {
             client: call.client(&engine.proxies),
@@ -185,23 +187,23 @@ impl Meter {
                         Admit::Ready(engine.conclude(request(), caller, decision, now))
                     }
                     Decided::Ask(question) => {
-                        let key = PresentedKey::new(presented);
+                        let Ok(presented) = str::from_utf8(presented) else {
+                            return turn_away(RefusalKind::UnreadableKey);
+                        };
+                        let key = (fingerprint, PresentedKey::new(presented));
                         let (engine, request) = (Arc::clone(engine), waiting());
-                        Admit::Pending(Box::pin(engine.admit_after(
-                            request,
-                            (fingerprint, key),
-                            caller,
-                            Some(question),
-                        )))
+                        Admit::Pending(Box::pin(engine.admit_after(request, key, caller, Some(question))))
                     }
                 }
             }
-            Known::Invalid(reason) => engine.turn_away(RefusalKind::InvalidKey(reason), operation, call, now),
+            Known::Invalid(reason) => turn_away(RefusalKind::InvalidKey(reason)),
             Known::Caller(_) | Known::Nothing => {
                 // What is in memory was checked before. Nothing else is looked up without it.
+                let Ok(presented) = str::from_utf8(presented) else {
+                    return turn_away(RefusalKind::UnreadableKey);
+                };
                 if !engine.verifier.is_well_formed(presented) {
-                    let malformed = RefusalKind::InvalidKey(InvalidKey::Malformed);
-                    return engine.turn_away(malformed, operation, call, now);
+                    return turn_away(RefusalKind::InvalidKey(InvalidKey::Malformed));
                 }
                 let key = PresentedKey::new(presented);
                 let (engine, request) = (Arc::clone(engine), waiting());

@@ -8,6 +8,7 @@ use super::admitted::{METHOD_MAX, micros};
 use super::call::Call;
 use super::decide::Now;
 use super::directory::Caller;
+use super::heads::Heads;
 use super::rejection::{Asked, Rejection};
 use super::report::LimitReport;
 use super::tally::cut;
@@ -40,19 +41,19 @@ impl Engine {
     }
 
     /// Refuses a request of nobody we know. It is in no account's ledger.
-    pub(super) fn turn_away(
+    pub(super) fn turn_away<'a>(
         &self,
         kind: RefusalKind,
         operation: &Arc<Operation>,
-        call: Call<'_>,
+        (call, heads): (Call<'a>, &Heads<'a>),
         now: Now,
     ) -> Admit {
         let id = call
-            .request_id()
+            .request_id(heads)
             .map_or_else(|| self.ids.next(now.wall).to_string(), str::to_owned);
         let asked = Asked {
             request_id: id,
-            form: call.form(),
+            form: call.form(heads),
             operation: Some(Arc::clone(operation)),
             principal: None,
         };

@@ -10,6 +10,7 @@ use super::Engine;
 use super::call::{Call, Texts};
 use super::decide::Now;
 use super::directory::Caller;
+use super::heads::Heads;
 use super::hold::Holds;
 use super::rejection::{Asked, Form, Rejection};
 use super::report::LimitReport;
@@ -37,14 +38,19 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
-    pub(super) fn new(id: EventId, operation: &Arc<Operation>, call: Call<'_>, now: Now) -> Self {
+    pub(super) fn new<'a>(
+        id: EventId,
+        operation: &Arc<Operation>,
+        (call, heads): (Call<'a>, &Heads<'a>),
+        now: Now,
+    ) -> Self {
         Self {
             id,
             operation: Arc::clone(operation),
             method: call.method.clone(),
-            texts: call.texts(),
-            bytes_in: call.bytes_in(),
-            form: call.form(),
+            texts: call.texts(heads),
+            bytes_in: heads.bytes_in(),
+            form: call.form(heads),
             client: None,
             headers: None,
             arrived: now,

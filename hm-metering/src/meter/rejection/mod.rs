@@ -58,9 +58,12 @@ impl Form {
 
     /// What the caller of a request with these headers understands.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let Some(sent) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
-            return Self::Problem;
-        };
+        headers.get(CONTENT_TYPE).map_or(Self::Problem, Self::of_type)
+    }
+
+    /// The same by the request's `Content-Type`.
+    pub(crate) fn of_type(sent: &HeaderValue) -> Self {
+        let sent = sent.as_bytes();
         // gRPC-Web answers have a type of their own, and may be trailers-only as well.
         let types = [
             ("application/grpc-web-text", "application/grpc-web-text+proto"),
