@@ -140,18 +140,20 @@ impl Rejection {
     /// Writes the answer's headers, those of the body included.
     pub fn write_headers(&self, body: &Bytes, headers: &mut HeaderMap) {
         let retry_after = self.refusal().retry_after();
-        match (self.report(), retry_after) {
-            (Some(report), Some(wait)) => report.write_beside(wait, headers),
-            (Some(report), None) => report.write(headers),
-            (None, _) => {}
+        let id = self.request_id();
+        if !id.is_empty() {
+            // One that the handler had in mind for its own answer.
+            headers.remove(X_REQUEST_ID);
+        }
+        if let Some(report) = self.report() {
+            report.write_refused(retry_after, id.as_bytes(), headers);
+        } else if let Ok(id) = HeaderValue::from_str(id)
+            && !id.is_empty()
+        {
+            headers.insert(X_REQUEST_ID, id);
         }
         if let Some(wait) = retry_after {
             write_retry_after(wait, headers);
-        }
-        if !self.request_id().is_empty()
-            && let Ok(id) = HeaderValue::from_str(self.request_id())
-        {
-            headers.insert(X_REQUEST_ID, id);
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self.form {
