@@ -10,8 +10,8 @@ use super::decide::{self, Decision, Now, Store, decide};
 use super::directory::Caller;
 use super::hold::Holds;
 use super::rejection::Rejection;
-use super::report::{self, LimitReport};
-use super::undecided::{Decided, Question, Undecided};
+use super::report;
+use super::undecided::{Decided, Question, Refused, Undecided};
 use super::{Engine, SOON, said};
 use crate::operation::Operation;
 use crate::refusal::{Refusal, RefusalKind};
@@ -28,15 +28,15 @@ impl Engine {
         now: Now,
     ) -> Decided {
         if let Err(reason) = caller.check_dates(now.wall) {
-            return Decided::Ready(Err((Refusal::new(RefusalKind::InvalidKey(reason)), None)));
+            return Decided::refused(Refusal::new(RefusalKind::InvalidKey(reason)), None);
         }
         // Whoever has a key in the wrong place is told nothing of the account, and makes no store call.
         if let Err(refusal) = caller.check_address(client) {
-            return Decided::Ready(Err((refusal, None)));
+            return Decided::refused(refusal, None);
         }
         if let Err(refusal) = operation.permit(Some(&caller.principal)) {
             return match report::standing::stand(&caller.account, self.book.is_some(), now) {
-                Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
+                Ok(report) => Decided::refused(refusal, Some(report)),
                 Err(lease) => Decided::Ask(Question {
                     lease,
                     limit: None,
@@ -49,7 +49,7 @@ impl Engine {
             .decide(&caller.principal, operation, call, &self.measures)
         {
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
-            return Decided::Ready(Err((refusal, report)));
+            return Decided::refused(refusal, report);
         }
         match decide(
             &caller.account,
@@ -60,7 +60,7 @@ impl Engine {
             now,
         ) {
             Decision::Allowed(holds) => Decided::Ready(Ok(holds)),
-            Decision::Refused(refusal, report) => Decided::Ready(Err((refusal, Some(report)))),
+            Decision::Refused(refusal, report) => Decided::refused(refusal, Some(report)),
             Decision::Ask { lease, limit, need } => Decided::Ask(Question { lease, limit, need }),
         }
     }
@@ -68,14 +68,17 @@ impl Engine {
     /// Turns a decision into an admission or a recorded refusal.
     pub(super) fn conclude(
         self: &Arc<Self>,
-        request: Undecided,
+        mut request: Undecided,
         caller: Arc<Caller>,
-        decision: Result<Holds, (Refusal, Option<LimitReport>)>,
+        decision: Result<Holds, Box<Refused>>,
         now: Now,
     ) -> Result<Admission, Box<Rejection>> {
         let holds = match decision {
             Ok(allowed) => allowed,
-            Err((refusal, report)) => return Err(self.refuse(&request, &caller, refusal, report, now)),
+            Err(refused) => {
+                let Refused { refusal, report } = *refused;
+                return Err(self.refuse(&request, &caller, refusal, report, now));
+            }
         };
         // The event's place is taken before the request is served, so that none is ever lost there.
         let is_reserved = self.log.reserve(0);
@@ -95,20 +98,16 @@ impl Engine {
             self.measures.shed();
         }
         let is_fallback = request.is_fallback || holds.is_fallback();
-        let admitted = Admitted {
+        // They have the key in them, and only a decision needs them.
+        request.headers = None;
+        let admitted = Arc::new(Admitted {
             engine: Arc::clone(self),
             caller,
-            id: request.id,
-            operation: request.operation,
-            arrived: request.arrived,
-            method: request.method,
-            texts: request.texts,
-            bytes_in: request.bytes_in,
-            form: request.form,
+            request,
             holds,
             is_reserved,
             said: said::Said::default(),
-        };
+        });
         if is_fallback {
             admitted.note_fallback();
         }

@@ -13,7 +13,7 @@ use crate::usage::journal::record;
 
 /// Makes what was taken for a request equal to what it is charged, counter by counter.
 pub(super) struct Settling<'a> {
-    pub(super) request: &'a Admitted,
+    pub(super) admitted: &'a Admitted,
     pub(super) ticks: u64,
     pub(super) charges: SmallVec<[record::Charge; 2]>,
     pub(super) over: bool,
@@ -22,8 +22,8 @@ pub(super) struct Settling<'a> {
 impl Settling<'_> {
     /// `units` become what is charged; meters with nothing charged are left out.
     pub(super) fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
-        let holds = &self.request.holds;
-        let mut parts: SmallVec<[(usize, Parts); 2]> = SmallVec::new();
+        let holds = &self.admitted.holds;
+        let mut parts: SmallVec<[Parts; 2]> = SmallVec::new();
         for (place, hold) in holds.iter().enumerate() {
             let extra = extra.get(place).copied().unwrap_or_default();
             let entry = units.iter_mut().find(|(has, _)| has == hold.meter());
@@ -32,12 +32,11 @@ impl Settling<'_> {
             if let Some(entry) = entry {
                 entry.1 = charged.leased.plus(charged.unleased);
             }
-            parts.push((place, charged));
+            parts.push(charged);
         }
         units.retain(|(_, units)| !units.is_zero());
         let place_of = |meter: &MeterName| units.iter().position(|(has, _)| has == meter);
-        for (place, charged) in parts {
-            let hold = &holds[place];
+        for (hold, charged) in holds.iter().zip(parts) {
             if let Some(at) = place_of(hold.meter()) {
                 self.write(at, &hold.lease, hold.limit, charged.leased, true);
                 self.write(at, &hold.lease, hold.limit, charged.unleased, false);
@@ -81,13 +80,13 @@ impl Settling<'_> {
         };
         let mut rest = more;
         // A response that was stopped has handed over no more than was reserved for it.
-        if !self.request.said.is_stopped() {
+        if !self.admitted.said.is_stopped() {
             let (taken, _) = window.take_some(more, self.ticks);
             parts.leased = parts.leased.plus(taken);
             rest = rest.minus(taken);
         }
         if !rest.is_zero()
-            && (hold.never_refuses() || self.request.operation.on_overrun() == Overrun::Overflow)
+            && (hold.never_refuses() || self.admitted.request.operation.on_overrun() == Overrun::Overflow)
         {
             // Served already, so it counts. It did not come out of the lease, and must not be taken out of what is leased.
             window.note_taken(rest);
@@ -102,7 +101,7 @@ impl Settling<'_> {
 
     /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
     fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
-        let (account, arrived) = (self.request.account(), self.request.arrived.wall);
+        let (account, arrived) = (self.admitted.account(), self.admitted.request.arrived.wall);
         let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
             return;
         };

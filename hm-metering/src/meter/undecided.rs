@@ -96,7 +96,20 @@ pub(super) struct Question {
     pub(super) need: Units,
 }
 
+/// Why a request is refused, and how its limits stand.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) report: Option<LimitReport>,
+}
+
+/// What was decided. A refusal is in a box, so that the usual answer is small.
 pub(super) enum Decided {
-    Ready(Result<Holds, (Refusal, Option<LimitReport>)>),
+    Ready(Result<Holds, Box<Refused>>),
     Ask(Question),
+}
+
+impl Decided {
+    pub(super) fn refused(refusal: Refusal, report: Option<LimitReport>) -> Self {
+        Self::Ready(Err(Box::new(Refused { refusal, report })))
+    }
 }

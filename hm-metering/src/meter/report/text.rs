@@ -105,6 +105,7 @@ impl Moving {
         self.bytes(text.as_bytes());
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         if let Some(place) = self.inline.get_mut(self.len..end)

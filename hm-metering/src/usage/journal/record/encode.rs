@@ -11,45 +11,26 @@ impl Draft<'_> {
     /// bounds. Usual records need no allocation.
     pub(crate) fn encode<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
         let mut inline = [0; INLINE];
-        let mut spilled = Vec::new();
-        let len = self.len();
-        let bytes = match inline.get_mut(..len) {
-            Some(bytes) => bytes,
-            None => {
-                spilled.resize(len, 0);
-                &mut spilled[..]
-            }
-        };
-        self.write(Writer(&mut *bytes));
-        take(bytes)
+        let len = self.write(Writer::on(&mut inline));
+        if let Some(bytes) = inline.get(..len) {
+            return take(bytes);
+        }
+        let mut spilled = vec![0; len];
+        self.write(Writer::on(&mut spilled));
+        take(&spilled)
     }
 
-    fn len(&self) -> usize {
-        let always: usize = self.texts().iter().map(|text| 2 + text.len()).sum();
-        let optional: usize = self
-            .optional_texts()
-            .iter()
-            .flatten()
-            .map(|text| 2 + text.len())
-            .sum();
-        let tags = self.tags.iter();
-        let tags: usize = tags.map(|(name, value)| 4 + name.len() + value.len()).sum();
-        let units: usize = self
-            .units
-            .iter()
-            .map(|(meter, _)| 10 + meter.as_str().len())
-            .sum();
-        (FIXED + CHARGE * self.charges.len()) * 8 + always + optional + tags + units
-    }
-
-    fn write(&self, mut out: Writer<'_>) {
+    /// Answers how many bytes it takes. They are all there if that many have a place.
+    fn write(&self, mut out: Writer<'_>) -> usize {
         out.words(self.fixed());
-        for text in self.texts() {
-            out.text(text);
-        }
-        for text in self.optional_texts().into_iter().flatten() {
-            out.text(text);
-        }
+        out.text(self.operation.as_bytes());
+        out.text(self.endpoint);
+        out.text(self.method.as_bytes());
+        out.text(self.plan.as_bytes());
+        out.optional(self.request_id);
+        out.optional(self.source.map(str::as_bytes));
+        out.optional(self.refusal.map(str::as_bytes));
+        out.optional(self.would_refuse.map(str::as_bytes));
         for (name, value) in self.tags {
             out.text(name.as_bytes());
             out.text(value.as_bytes());
@@ -61,24 +42,7 @@ impl Draft<'_> {
         for charge in self.charges {
             out.words(charge.to_words());
         }
-    }
-
-    const fn texts(&self) -> [&[u8]; 4] {
-        [
-            self.operation.as_bytes(),
-            self.endpoint,
-            self.method.as_bytes(),
-            self.plan.as_bytes(),
-        ]
-    }
-
-    fn optional_texts(&self) -> [Option<&[u8]>; 4] {
-        [
-            self.request_id,
-            self.source.map(str::as_bytes),
-            self.refusal.map(str::as_bytes),
-            self.would_refuse.map(str::as_bytes),
-        ]
+        out.len
     }
 
     /// What has the same length in every record.
@@ -155,27 +119,42 @@ fn short(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
-/// The place that is left.
-struct Writer<'a>(&'a mut [u8]);
+/// Writes as far as there is room, and counts on.
+struct Writer<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
 
-impl Writer<'_> {
-    fn words<const N: usize>(&mut self, words: [u64; N]) {
-        let (place, rest) = std::mem::take(&mut self.0).split_at_mut(N * 8);
-        for (place, word) in place.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        self.0 = rest;
+impl<'a> Writer<'a> {
+    const fn on(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, len: 0 }
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
-        let (place, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
-        place.copy_from_slice(bytes);
-        self.0 = rest;
+    fn words<const N: usize>(&mut self, words: [u64; N]) {
+        let end = self.len + N * 8;
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            for (place, word) in place.as_chunks_mut().0.iter_mut().zip(words) {
+                *place = word.to_le_bytes();
+            }
+        }
+        self.len = end;
     }
 
     fn text(&mut self, text: &[u8]) {
-        // Texts are bounded far below what two bytes can count.
-        self.bytes(&(text.len() as u16).to_le_bytes());
-        self.bytes(text);
+        let end = self.len + 2 + text.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end)
+            && let Some((len, place)) = place.split_first_chunk_mut()
+        {
+            // Texts are bounded far below what two bytes can count.
+            *len = (text.len() as u16).to_le_bytes();
+            place.copy_from_slice(text);
+        }
+        self.len = end;
+    }
+
+    fn optional(&mut self, text: Option<&[u8]>) {
+        if let Some(text) = text {
+            self.text(text);
+        }
     }
 }
