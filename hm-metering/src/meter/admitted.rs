@@ -160,8 +160,10 @@ impl Admitted {
 
     /// What the request takes by meter, as declared and said, sorted.
     fn asked(&self, said: Option<&Tally>) -> Charged {
-        let costs = self.request.operation.costs().iter();
-        let mut meters: Charged = costs.map(|cost| (cost.meter.clone(), cost.units)).collect();
+        let mut meters = Charged::new();
+        for cost in self.request.operation.costs() {
+            meters.push((cost.meter.clone(), cost.units));
+        }
         for (meter, units) in said.iter().flat_map(|tally| &tally.meters) {
             match meters.iter_mut().find(|(has, _)| has == meter) {
                 Some(entry) => entry.1 = *units,

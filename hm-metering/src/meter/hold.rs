@@ -54,6 +54,11 @@ impl Hold {
         &self.lease.window().key().meter
     }
 
+    /// Whether it is `units` of `meter`, out of a lease, and something.
+    pub(super) fn took(&self, meter: &MeterName, units: Units) -> bool {
+        self.leased && self.units == units && !units.is_zero() && self.meter() == meter
+    }
+
     /// Gives back `units` of what was taken.
     pub(crate) fn put_back(&self, units: Units) {
         if self.leased {

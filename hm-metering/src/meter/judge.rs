@@ -68,7 +68,7 @@ impl Engine {
     /// Turns a decision into an admission or a recorded refusal.
     pub(super) fn conclude(
         self: &Arc<Self>,
-        mut request: Undecided,
+        request: impl FnOnce() -> Undecided,
         caller: Arc<Caller>,
         decision: Result<Holds, Box<Refused>>,
         now: Now,
@@ -76,6 +76,7 @@ impl Engine {
         let holds = match decision {
             Ok(allowed) => allowed,
             Err(refused) => {
+                let request = request();
                 let Refused { refusal, report } = *refused;
                 return Err(self.refuse(&request, &caller, refusal, report, now));
             }
@@ -92,23 +93,21 @@ impl Engine {
             tracing::warn!(reason = why, "a request is refused");
             let refusal = Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON);
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
-            return Err(request.rejected(self, Some(&caller), refusal, report));
+            return Err(request().rejected(self, Some(&caller), refusal, report));
         }
         if !is_reserved {
             self.measures.shed();
         }
-        let is_fallback = request.is_fallback || holds.is_fallback();
-        // They have the key in them, and only a decision needs them.
-        request.headers = None;
+        let is_of_store = holds.is_fallback();
         let admitted = Arc::new(Admitted {
             engine: Arc::clone(self),
             caller,
-            request,
+            request: request(),
             holds,
             is_reserved,
             said: said::Said::default(),
         });
-        if is_fallback {
+        if is_of_store || admitted.request.is_fallback {
             admitted.note_fallback();
         }
         Ok(Admission::new(admitted))

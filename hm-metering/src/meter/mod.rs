@@ -183,9 +183,7 @@ impl Meter {
                     Store::Answers,
                     now,
                 ) {
-                    Decided::Ready(decision) => {
-                        Admit::Ready(engine.conclude(request(), caller, decision, now))
-                    }
+                    Decided::Ready(decision) => Admit::Ready(engine.conclude(request, caller, decision, now)),
                     Decided::Ask(question) => {
                         let Ok(presented) = str::from_utf8(presented) else {
                             return turn_away(RefusalKind::UnreadableKey);

@@ -23,6 +23,14 @@ impl Settling<'_> {
     /// `units` become what is charged; meters with nothing charged are left out.
     pub(super) fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
         let holds = &self.admitted.holds;
+        if let ([(meter, asked)], [hold]) = (&units[..], &holds[..])
+            && hold.took(meter, *asked)
+            && extra.is_empty()
+        {
+            // As a rule what was taken is what is charged.
+            self.write(0, &hold.lease, hold.limit, *asked, true);
+            return;
+        }
         let mut parts: SmallVec<[Parts; 2]> = SmallVec::new();
         for (place, hold) in holds.iter().enumerate() {
             let extra = extra.get(place).copied().unwrap_or_default();

@@ -38,6 +38,7 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
+    #[inline]
     pub(super) fn new<'a>(
         id: EventId,
         operation: &Arc<Operation>,

@@ -111,7 +111,11 @@ impl Engine {
                 store,
                 now,
             ) {
-                Decided::Ready(decision) => return self.conclude(request, caller, decision, now),
+                Decided::Ready(decision) => {
+                    // They have the key in them, and only a decision needs them.
+                    request.headers = None;
+                    return self.conclude(|| request, caller, decision, now);
+                }
                 Decided::Ask(next) => question = Some(next),
             }
         }

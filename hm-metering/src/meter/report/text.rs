@@ -97,10 +97,12 @@ impl Default for Moving {
 }
 
 impl Moving {
+    #[inline]
     pub(super) fn number(&mut self, number: u64) {
         self.text(itoa::Buffer::new().format(number));
     }
 
+    #[inline]
     pub(super) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
@@ -108,17 +110,20 @@ impl Moving {
     #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        if let Some(place) = self.inline.get_mut(self.len..end)
-            && self.spilled.is_empty()
-        {
-            place.copy_from_slice(bytes);
-        } else {
-            if self.spilled.is_empty() {
-                self.spilled.extend_from_slice(&self.inline[..self.len]);
-            }
-            self.spilled.extend_from_slice(bytes);
+        // Once it is longer than that it stays so.
+        match self.inline.get_mut(self.len..end) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.spill(bytes),
         }
         self.len = end;
+    }
+
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.extend_from_slice(&self.inline[..self.len]);
+        }
+        self.spilled.extend_from_slice(bytes);
     }
 
     /// What `write` writes is this part.

@@ -94,6 +94,10 @@ impl Template {
 
 /// Puts `ours` over `headers`, but for the request's id.
 fn put_over(mut ours: HeaderMap, headers: &mut HeaderMap) {
+    if headers.is_empty() {
+        *headers = ours;
+        return;
+    }
     let has_more = headers.keys_len() > ours.keys_len();
     if has_more || headers.len() != headers.keys_len() {
         if headers.contains_key(X_REQUEST_ID) {
