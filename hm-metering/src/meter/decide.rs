@@ -62,21 +62,32 @@ pub(crate) fn decide(
     now: Now,
 ) -> Decision {
     loop {
-        let missed = match take_all(account, own, operation, (book, store), now) {
+        match take_all(account, own, operation, (book, store), now) {
             Ok(holds) => return Decision::Allowed(holds),
-            Err(missed) => missed,
-        };
-        return match missed {
-            Missed::Rate(position, check) => {
-                refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
-            }
-            Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
-            Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
-            Missed::Silent => refuse_unanswered(account, now),
-            Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
             // Somebody else took the units, so this can't go on without others getting on.
-            Missed::Overtaken => continue,
-        };
+            Err(Missed::Overtaken) => {}
+            Err(missed) => return refuse(account, own, operation, missed, now),
+        }
+    }
+}
+
+/// What a request is told that got nothing.
+#[cold]
+fn refuse(
+    account: &Account,
+    own: &[Bucket],
+    operation: &Operation,
+    missed: Missed<'_>,
+    now: Now,
+) -> Decision {
+    match missed {
+        Missed::Rate(position, check) => {
+            refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
+        }
+        Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
+        Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
+        Missed::Silent | Missed::Overtaken => refuse_unanswered(account, now),
+        Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
     }
 }
 

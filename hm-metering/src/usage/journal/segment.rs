@@ -139,11 +139,11 @@ impl Segment {
         let first = (at / 8) as usize;
         let words = &self.words.as_slice()[first..(end / 8) as usize];
         let (whole, rest) = payload.as_chunks();
-        let mut places = words[1..].iter();
-        for (chunk, place) in whole.iter().zip(places.by_ref()) {
+        let (places, last_place) = words[1..].split_at(whole.len());
+        for (place, chunk) in places.iter().zip(whole) {
             place.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
-        if let Some(place) = places.next() {
+        if let Some(place) = last_place.first() {
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
             place.store(u64::from_le_bytes(last), Ordering::Relaxed);
