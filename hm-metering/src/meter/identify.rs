@@ -28,7 +28,7 @@ impl Meter {
     /// ([`Unavailable`](RefusalKind::Unavailable)).
     pub async fn identify(&self, key: &PresentedKey, client: Option<IpAddr>) -> Result<Principal, Refusal> {
         let engine = &self.0;
-        let (now, fingerprint) = (engine.now(), engine.fingerprints.of(key.expose()));
+        let (now, fingerprint) = (engine.now(), engine.fingerprints.of(key.expose().as_bytes()));
         let caller = match engine.directory.look_up(fingerprint, now.monotonic) {
             Known::Caller(caller) if !caller.has_moved(now.wall) => caller,
             Known::Invalid(reason) => return Err(not_accepted(reason)),
