@@ -115,6 +115,7 @@ async fn serve(
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;
+    admission.reserved().await;
     if admission.is_stopped() {
         if let Some(rejection) = admission.reject() {
             // Those of the answer that the handler had in mind.

@@ -1,7 +1,10 @@
 //! A request that was let through, from its admission to its one event.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
@@ -34,7 +37,12 @@ struct Open {
     answered: Answered,
     reached: bool,
     running: bool,
+    /// Waits for what the handler said to be reserved.
+    reserving: Option<Reserving>,
 }
+
+/// It belongs to bodies that are shared between threads.
+type Reserving = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Admission {
     pub(super) fn new(admitted: Admitted) -> Self {
@@ -44,6 +52,7 @@ impl Admission {
                 answered: Answered::default(),
                 reached: false,
                 running: false,
+                reserving: None,
             }),
         }
     }
@@ -109,6 +118,40 @@ impl Admission {
         self.open
             .as_ref()
             .is_some_and(|open| open.admitted.said.is_stopped())
+    }
+
+    /// Whether the handler said more than is leased, so that more of its answer has to [wait](Admission::poll_reserved).
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.admitted.said.is_lacking())
+    }
+
+    /// Ready when what the handler said so far is reserved, or can't be, which [`is_stopped`](Admission::is_stopped) tells
+    /// where that stops the response. It is ready at once unless [more is being leased](Admission::is_lacking), and waits for
+    /// a store no longer than a request does at the door. Ask it before anything of the answer is handed over and before the
+    /// admission is finished; what was not reserved by then is free under [`Overrun::Cap`](crate::Overrun::Cap) and
+    /// [`Overrun::Reject`](crate::Overrun::Reject).
+    pub fn poll_reserved(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(open) = &mut self.open else {
+            return Poll::Ready(());
+        };
+        if open.reserving.is_none() && !open.admitted.said.is_lacking() {
+            return Poll::Ready(());
+        }
+        let admitted = &open.admitted;
+        let reserving = open
+            .reserving
+            .get_or_insert_with(|| Box::pin(Arc::clone(admitted).reserve_all()));
+        ready!(reserving.as_mut().poll(cx));
+        open.reserving = None;
+        Poll::Ready(())
+    }
+
+    /// The same as a future. Dropping it gives up waiting and nothing else.
+    pub async fn reserved(&mut self) {
+        poll_fn(|cx| self.poll_reserved(cx)).await;
     }
 
     /// Whether it is a gRPC call.

@@ -19,7 +19,7 @@ use super::hooks::Finished;
 use super::rejection::{Asked, Form, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
-use super::said::{Said, Words};
+use super::said::Said;
 use super::tally::{Tally, cut};
 use crate::charge_rule::{Ending, Overrun};
 use crate::id::EventId;
@@ -105,65 +105,9 @@ impl Admitted {
         self.said.change(|words| change(&mut words.tally));
     }
 
-    /// Changes what the request takes of `meter`, and reserves what is missing.
-    pub(super) fn charge(&self, meter: &MeterName, change: impl FnOnce(Units) -> Units) {
-        self.said.change(|words| {
-            let said = words.tally.change(meter, change);
-            let held = self.holds.iter().position(|hold| hold.meter() == meter);
-            if let (Some((before, total)), Some(place)) = (said, held)
-                && !self.said.is_stopped()
-            {
-                self.reserve(words, place, before, total);
-            }
-        });
-    }
-
-    /// Takes from the lease what a hold lacks of `total`, or puts back what is too much. What can't be had is tried again
-    /// when more is said.
-    fn reserve(&self, words: &mut Words, place: usize, before: Units, total: Units) {
-        let hold = &self.holds[place];
-        let Some(limit) = hold.lease_limit() else { return };
-        words.extra.resize(self.holds.len(), Units::ZERO);
-        let extra = &mut words.extra[place];
-        let window = hold.lease.window();
-        let reserved = hold.units.plus(*extra);
-        let too_much = reserved.minus(total).min(*extra);
-        if !too_much.is_zero() {
-            window.put_back(too_much);
-            *extra = extra.minus(too_much);
-        }
-        let missing = total.minus(reserved);
-        if missing.is_zero() {
-            return;
-        }
-        let now = nanos(self.engine.clock.monotonic());
-        let (taken, is_low) = window.take_some(missing, now);
-        *extra = extra.plus(taken);
-        if !is_low {
-            return;
-        }
-        // As far as is known; so it is decided at the door too.
-        let lacks = missing.minus(taken);
-        let is_gone = window.taken_by_all().plus(lacks) > hold.limit.unwrap_or(limit);
-        if !is_gone && window.may_have_more(limit, now) {
-            if let Some(book) = &self.engine.book {
-                // What is said once will most likely be said again.
-                book.start_renewal(&hold.lease, Some(limit), missing);
-            }
-        } else if !lacks.is_zero() && self.operation.on_overrun() == Overrun::Reject && !hold.never_refuses()
-        {
-            // What the last word was about will not be handed over any more.
-            let unsent = taken.min(total.minus(before));
-            window.put_back(unsent);
-            *extra = extra.minus(unsent);
-            words.lacking = Some((place, total));
-            self.said.stop();
-        }
-    }
-
     /// The answer to a request that has to be stopped, in place of its handler's.
     pub(super) fn reject(&self) -> Box<Rejection> {
-        let lacking = self.said.so_far(|words| words.lacking).flatten();
+        let lacking = self.said.so_far(|words| words.refused).flatten();
         let (account, now) = (self.account(), self.engine.now());
         let quota = lacking.and_then(|(place, need)| {
             let hold = &self.holds[place];

@@ -25,6 +25,7 @@ mod hooks;
 mod races;
 mod rejection;
 mod report;
+mod reserve;
 mod said;
 mod slots;
 mod start;

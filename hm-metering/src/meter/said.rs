@@ -13,6 +13,7 @@ const TOUCHED: u64 = 1;
 const FINISHED: u64 = 2;
 const STOPPED: u64 = 4;
 const TIMED_OUT: u64 = 8;
+const LACKING: u64 = 16;
 
 /// What the handler said, and what was taken because of it.
 #[derive(Default)]
@@ -27,8 +28,10 @@ pub(super) struct Words {
     pub(super) tally: Tally,
     /// Units leased besides those of the holds, in their order.
     pub(super) extra: SmallVec<[Units; 1]>,
-    /// The hold that had too little, and what was said of it then.
-    pub(super) lacking: Option<(usize, Units)>,
+    /// The holds that more is leased for, each with what was said of it before it had too little.
+    pub(super) lacking: SmallVec<[(usize, Units); 1]>,
+    /// The hold that could not get enough, and what was said of it then.
+    pub(super) refused: Option<(usize, Units)>,
 }
 
 impl Said {
@@ -38,6 +41,13 @@ impl Said {
         // Whoever ends the request after this sees that there is something, and waits for the lock.
         if self.state.fetch_or(TOUCHED, Ordering::AcqRel) & FINISHED == 0 {
             change(&mut words);
+            if words.lacking.is_empty() {
+                if self.has(LACKING) {
+                    self.state.fetch_and(!LACKING, Ordering::AcqRel);
+                }
+            } else {
+                self.state.fetch_or(LACKING, Ordering::AcqRel);
+            }
         }
     }
 
@@ -58,6 +68,11 @@ impl Said {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.has(STOPPED)
+    }
+
+    /// Whether more is being leased for what was said.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.has(LACKING)
     }
 
     pub(super) fn note_timeout(&self) {
