@@ -77,6 +77,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {
         (**self).changes_since(cursor, limit).await
     }
+
+    async fn await_change(&self, cursor: ChangeCursor) {
+        (**self).await_change(cursor).await;
+    }
 }
 
 #[async_trait]
@@ -177,6 +181,10 @@ impl<V: KeyVerifier + ?Sized> KeyVerifier for Arc<V> {
         limit: usize,
     ) -> StoreResult<Option<ChangePage>> {
         (**self).changes_since(cursor, limit).await
+    }
+
+    async fn await_change(&self, cursor: ChangeCursor) {
+        (**self).await_change(cursor).await;
     }
 }
 

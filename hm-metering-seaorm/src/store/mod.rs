@@ -33,6 +33,8 @@ struct Inner {
     reader: DatabaseConnection,
     operation_timeout: Duration,
     identity: StoreIdentity,
+    #[cfg(feature = "postgres")]
+    listener: keys::listener::Listener,
 }
 
 impl SeaOrmStore {
@@ -102,6 +104,8 @@ impl SeaOrmStore {
             reader,
             operation_timeout: self.0.operation_timeout,
             identity: self.0.identity,
+            #[cfg(feature = "postgres")]
+            listener: Default::default(),
         }))
     }
 
@@ -115,6 +119,8 @@ impl SeaOrmStore {
             reader,
             operation_timeout,
             identity: StoreIdentity(Uuid::new_v4()),
+            #[cfg(feature = "postgres")]
+            listener: Default::default(),
         }))
     }
 
@@ -160,6 +166,8 @@ impl SeaOrmStore {
     /// When the database refuses.
     pub async fn close(&self) -> StoreResult<()> {
         let inner = Arc::clone(&self.0);
+        #[cfg(feature = "postgres")]
+        inner.listener.stop();
         run::owned("close the database", Some(self.0.operation_timeout), async move {
             inner.reader.close_by_ref().await?;
             Ok(inner.writer.close_by_ref().await?)

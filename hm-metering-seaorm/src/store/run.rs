@@ -157,8 +157,8 @@ pub(super) async fn owned<T: Send + 'static>(
 }
 
 /// Between half of and the whole of 4, 8, 16, … ms, at random, so that those who met once don't meet again.
-fn pause(attempt: u32) -> Duration {
-    let most = 4_000_u64 << attempt.min(8).saturating_sub(1);
+pub(super) fn pause(attempt: u32) -> Duration {
+    let most = 4_000_u64 << attempt.min(11).saturating_sub(1);
     let (random, _) = Uuid::new_v4().as_u64_pair();
     Duration::from_micros(most / 2 + random % (most / 2))
 }

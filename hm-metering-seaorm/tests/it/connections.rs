@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use hm_metering::QuotaStore;
+use hm_metering_seaorm::entity::{PasswordHash, UserRole, user};
 use hm_metering_seaorm::sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait,
+    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, IntoActiveModel, Statement,
+    TransactionTrait,
 };
 use hm_metering_seaorm::testing::TestDatabase;
+use uuid::Uuid;
 
 use crate::fixtures::{account, ask, counter, holder, store};
+use crate::rows;
 
 /// Ends the sessions of this database that wait for a lock, once there are some.
 async fn end_those_that_wait(db: &DatabaseConnection) {
@@ -43,6 +47,63 @@ async fn end_those_that_wait(db: &DatabaseConnection) {
         }
     };
     tokio::time::timeout(Duration::from_secs(8), end).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_in_another_time_zone_keeps_and_gives_the_same() {
+    let servers = [TestDatabase::postgres().await, TestDatabase::mysql().await];
+    for database in servers.into_iter().filter_map(Result::unwrap) {
+        if database.connection().get_database_backend() == DbBackend::Postgres {
+            let address = database.url().split('?').next().unwrap();
+            let name = address.rsplit('/').next().unwrap();
+            let zone = format!("ALTER DATABASE {name} SET timezone = 'Pacific/Chatham'");
+            database.connection().execute_unprepared(&zone).await.unwrap();
+        }
+        // New sessions, which begin with what the database says.
+        let store = store(&database).await;
+        rows::insert(store.connection()).await;
+        rows::assert_present(store.connection()).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn sessions_with_mariadb_are_strict_in_utc_and_bounded_whatever_the_server_is_set_to() {
+    let Some(database) = TestDatabase::mysql().await.unwrap() else {
+        return;
+    };
+    let settings = "SELECT CONCAT_WS(' ', @@session.time_zone, @@session.innodb_lock_wait_timeout, \
+                    FIND_IN_SET('STRICT_ALL_TABLES', @@session.sql_mode) > 0)";
+    let row = database
+        .connection()
+        .query_one_raw(Statement::from_string(DbBackend::MySql, settings))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "+00:00 10 1");
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn texts_that_differ_in_case_accents_or_a_space_are_different_keys() {
+    for database in TestDatabase::every().await.unwrap() {
+        for email in ["a", "A", "a ", "ä", "a\u{308}"] {
+            let user = user::Model {
+                id: Uuid::new_v4(),
+                email: email.into(),
+                password_hash: PasswordHash("$argon2id$".into()),
+                name: "Ada".into(),
+                role: UserRole::User,
+                email_verified_at: None,
+                tier: "free".into(),
+                created_at: 0,
+                updated_at: 0,
+            };
+            let inserted = user.into_active_model().reset_all().insert(database.connection());
+            assert_eq!(inserted.await.unwrap().email, email);
+        }
+        database.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,5 +16,6 @@ mod contention;
 mod faults;
 mod fixtures;
 mod ledger;
+mod listening;
 mod migrations;
 mod rows;

@@ -127,4 +127,12 @@ pub trait KeyStore: Send + Sync + 'static {
     /// # Errors
     /// [`Invalid`](crate::StoreErrorKind::Invalid) for a cursor that is older than what the store still keeps.
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage>;
+
+    /// Waits until the feed may hold something after `cursor`, for those who can be told of it without asking; others wait
+    /// for ever. It is a hint, which may come for nothing, late or never, so the feed is read at intervals all the same.
+    /// Dropping the wait loses nothing.
+    async fn await_change(&self, cursor: ChangeCursor) {
+        let _ = cursor;
+        std::future::pending().await
+    }
 }

@@ -215,4 +215,8 @@ impl KeyVerifier for StoredKeyVerifier {
     ) -> StoreResult<Option<ChangePage>> {
         self.store.changes_since(cursor, limit).await.map(Some)
     }
+
+    async fn await_change(&self, cursor: ChangeCursor) {
+        self.store.await_change(cursor).await;
+    }
 }

@@ -121,4 +121,11 @@ pub trait KeyVerifier: Send + Sync + 'static {
         let _ = (cursor, limit);
         Ok(None)
     }
+
+    /// Waits until the feed may hold something after `cursor`, as in
+    /// [`KeyStore::await_change`](super::KeyStore::await_change).
+    async fn await_change(&self, cursor: ChangeCursor) {
+        let _ = cursor;
+        std::future::pending().await
+    }
 }

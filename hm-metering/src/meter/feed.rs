@@ -36,8 +36,15 @@ impl Feed {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cursor = begun_at;
+        // Where the feed stood when a wake-up brought nothing. Until it gets further only time wakes, so that a verifier
+        // which calls for nothing, or whose feed can't be read, is not asked without a pause.
+        let mut in_vain = None;
         loop {
-            ticks.tick().await;
+            let woken = tokio::select! {
+                _ = ticks.tick() => false,
+                () = self.woken(cursor.filter(|_| cursor != in_vain)) => true,
+            };
+            let before = cursor;
             match self.follow(cursor).await {
                 Some(Step::At(next)) => cursor = Some(next),
                 Some(Step::Lost) => {
@@ -47,9 +54,18 @@ impl Feed {
                 Some(Step::NoFeed) => return,
                 None => {}
             }
+            in_vain = cursor.filter(|_| woken && cursor == before);
             if let Some(lag) = self.directory.lag(self.clock.monotonic()) {
                 self.measures.feed_lags(lag);
             }
+        }
+    }
+
+    /// Ends when the verifier says that there may be more after the cursor.
+    async fn woken(&self, cursor: Option<ChangeCursor>) {
+        match cursor {
+            Some(cursor) => self.verifier.await_change(cursor).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -83,6 +83,10 @@ impl<S: KeyStore> KeyStore for FlakyStore<S> {
         self.call(StoreCall::ChangesSince, self.inner().changes_since(cursor, limit))
             .await
     }
+
+    async fn await_change(&self, cursor: ChangeCursor) {
+        self.inner().await_change(cursor).await;
+    }
 }
 
 #[async_trait]

@@ -51,7 +51,16 @@ async fn add(
         kind: Set(kind.to_owned()),
         created_at: Set(now.as_micros()),
     };
-    change.insert(transaction).await.map(|_| ())
+    let added = change.insert(transaction).await?;
+    notify(transaction, added.seq).await
+}
+
+#[cfg(feature = "postgres")]
+use super::listener::notify;
+
+#[cfg(not(feature = "postgres"))]
+async fn notify(_: &DatabaseTransaction, _: i64) -> Result<(), DbErr> {
+    Ok(())
 }
 
 pub(super) async fn since(
@@ -92,7 +101,7 @@ pub(super) async fn since(
 }
 
 /// The number of the last change; zero before the first.
-async fn last(db: &DatabaseConnection) -> Result<i64, DbErr> {
+pub(super) async fn last(db: &DatabaseConnection) -> Result<i64, DbErr> {
     let last = Entity::find()
         .select_only()
         .column(Column::Seq)

@@ -2,6 +2,8 @@
 
 mod change;
 pub(super) mod feed;
+#[cfg(feature = "postgres")]
+pub(super) mod listener;
 mod rehash;
 mod row;
 pub(super) mod uses;
@@ -150,6 +152,14 @@ impl KeyStore for SeaOrmStore {
             feed::since(&db, cursor, limit).await
         })
         .await
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn await_change(&self, cursor: ChangeCursor) {
+        self.0
+            .listener
+            .beyond(&self.0.reader, cursor.0.cast_signed())
+            .await;
     }
 }
 

@@ -105,11 +105,14 @@ async fn state(
     states.into_iter().next().ok_or(Failure::CORRUPT)
 }
 
-/// The same after the debit.
+/// The same after the debit. A counter that starts before the window is none of its own.
 fn debited(mut state: WindowState, granted: Units, ask: &LeaseAsk) -> WindowState {
+    let start = ask.key.period.start;
+    if ask.since.is_some_and(|since| start < since) {
+        return state;
+    }
     state.balance.leased = state.balance.leased.plus(granted);
     if ask.since.is_some() && !granted.is_zero() {
-        let start = ask.key.period.start;
         state.oldest = Some(state.oldest.map_or(start, |oldest| oldest.min(start)));
     }
     state

@@ -1,5 +1,7 @@
 //! [`UsageSink`] and [`UsageStore`] on SQL.
 
+#[cfg(feature = "postgres")]
+mod arrays;
 pub(super) mod batch;
 mod digest;
 mod event;
