@@ -40,6 +40,7 @@ pub(crate) const METHOD_MAX: usize = 32;
 pub(crate) struct Admitted {
     pub(super) engine: Arc<Engine>,
     pub(super) caller: Arc<Caller>,
+    pub(super) principal: Principal,
     pub(super) operation: Arc<Operation>,
     pub(super) id: EventId,
     pub(super) arrived: Now,
@@ -66,7 +67,7 @@ type Charged = SmallVec<[(MeterName, Units); 2]>;
 
 impl Admitted {
     pub(super) fn principal(&self) -> &Principal {
-        &self.caller.principal
+        &self.principal
     }
 
     fn account(&self) -> &Account {
@@ -111,10 +112,7 @@ impl Admitted {
         let (account, now) = (self.account(), self.engine.now());
         let quota = lacking.and_then(|(place, need)| {
             let hold = &self.holds[place];
-            let (quota, _) = account
-                .quotas
-                .iter()
-                .find(|(quota, _)| quota.meter == *hold.meter())?;
+            let (quota, _) = account.quotas().find(|(quota, _)| quota.meter == *hold.meter())?;
             Some(refuse_for_quota(account, quota, &hold.lease, need, now))
         });
         let (refusal, report) = match quota {
@@ -214,7 +212,7 @@ impl Admitted {
             would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
             units: &units,
-            plan: self.account().plan.id.as_str(),
+            plan: self.account().plan().id.as_str(),
             charges: &charges,
         };
         self.engine.append(&draft, self.is_reserved);
@@ -385,10 +383,10 @@ impl Settling<'_> {
     /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
     fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
         let (account, arrived) = (self.request.account(), self.request.arrived.wall);
-        let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
+        let Some((quota, place)) = account.quotas().find(|(quota, _)| quota.meter == *meter) else {
             return;
         };
-        let lease = open(account, quota, counter, arrived);
+        let lease = open(account, quota, place, arrived);
         lease.window().note_taken(units);
         let taken = lease.window().taken_by_all();
         self.over |= quota.limit.is_some_and(|limit| taken > limit);

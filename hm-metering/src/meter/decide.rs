@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::account::Account;
-use super::bucket::{self, Bucket};
+use super::account::{Account, QuotaPlace};
+use super::bucket::{self, Buckets};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, refuse_unanswered};
 use super::slots::Occupied;
@@ -15,7 +15,7 @@ use crate::name::MeterName;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
-use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
+use crate::quota::{Exhaustion, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Timestamp;
@@ -183,7 +183,7 @@ pub(crate) struct Now {
 /// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     store: Store,
@@ -235,7 +235,7 @@ enum Missed<'a> {
 /// Takes what `operation` needs of every limit, or of none.
 fn take_all<'a>(
     account: &'a Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     operation: &Operation,
     (book, store): (Option<&Arc<LeaseBook>>, Store),
     now: Now,
@@ -243,18 +243,18 @@ fn take_all<'a>(
     let policy = operation.when_unavailable();
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
-    let buckets = account.buckets.iter().chain(own);
+    let buckets = account.buckets().iter().chain(own.iter());
     let seen = bucket::look(buckets.clone(), ticks, rate_units).map_err(violated)?;
-    account.slots.look().map_err(Missed::Slot)?;
+    account.slots().look().map_err(Missed::Slot)?;
     let mut holds = Holds {
         rate_units,
         ..Holds::default()
     };
     if let Some(book) = book {
-        for (quota, counter) in &account.quotas {
+        for (quota, place) in account.quotas() {
             // What the operation does not name it does not take.
             if let Some(need) = operation.cost_in(&quota.meter) {
-                let lease = open(account, quota, counter, now.wall);
+                let lease = open(account, quota, place, now.wall);
                 let looked = look(quota, lease, need, book, ticks);
                 let hold = match looked {
                     Err(Missed::Ask { lease, limit, need }) if policy != OnUnavailable::Closed => {
@@ -268,7 +268,7 @@ fn take_all<'a>(
         }
     }
     // Everything has room. From here on something is taken.
-    holds.slots = account.slots.occupy().map_err(Missed::Slot)?;
+    holds.slots = account.slots().occupy().map_err(Missed::Slot)?;
     bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
     for (position, hold) in holds.quotas.iter().enumerate() {
         if !hold.leased {
@@ -428,14 +428,14 @@ fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
 }
 
 /// Undoes what was taken for a request that is not served after all. Its slots are given back when `holds` is dropped.
-pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
+pub(crate) fn undo(account: &Account, own: Buckets<'_>, holds: &Holds) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
-    bucket::put_back(account.buckets.iter().chain(own), holds.rate_units);
+    bucket::put_back(account.buckets().iter().chain(own.iter()), holds.rate_units);
 }
 
 /// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Arc<Counter>, now: Timestamp) -> Arc<Lease> {
-    let (rule, anchor) = (quota.period, account.anchor);
+pub(crate) fn open(account: &Account, quota: &Quota, place: &QuotaPlace, now: Timestamp) -> Arc<Lease> {
+    let (counter, rule, anchor) = (&place.counter, quota.period, account.anchor);
     counter
         .at(now, rule, anchor)
         .unwrap_or_else(|| counter.open(now, rule, anchor))

@@ -30,6 +30,7 @@ mod said;
 mod slots;
 mod start;
 mod tally;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -76,7 +77,7 @@ use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_crede
 use crate::measures::Measures;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
-use crate::principal::Principal;
+use crate::principal::{Identity, Principal};
 use crate::quota::{Answer, Lease, LeaseBook};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::time::Clock;
@@ -258,15 +259,17 @@ impl Meter {
         headers: &HeaderMap,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        operation.permit(caller).map_err(|refusal| {
-            let asked = Asked {
-                request_id: request_id.to_owned(),
-                form: Form::of(headers),
-                operation: Some(Arc::clone(operation)),
-                principal: caller.cloned(),
-            };
-            self.0.reject(refusal, None, asked)
-        })
+        operation
+            .permit(caller.map(Principal::identity))
+            .map_err(|refusal| {
+                let asked = Asked {
+                    request_id: request_id.to_owned(),
+                    form: Form::of(headers),
+                    operation: Some(Arc::clone(operation)),
+                    principal: caller.cloned(),
+                };
+                self.0.reject(refusal, None, asked)
+            })
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key
@@ -387,7 +390,7 @@ impl Undecided {
     fn rejected(
         &self,
         engine: &Engine,
-        caller: Option<&Caller>,
+        caller: Option<&Arc<Caller>>,
         refusal: Refusal,
         report: Option<LimitReport>,
     ) -> Box<Rejection> {
@@ -396,7 +399,7 @@ impl Undecided {
             request_id: given.map_or_else(|| self.id.to_string(), str::to_owned),
             form: self.form,
             operation: Some(Arc::clone(&self.operation)),
-            principal: caller.map(|caller| caller.principal.clone()),
+            principal: caller.map(Caller::principal),
         };
         // How long a refusal took is no response time.
         self.operation.note_finished(Outcome::Refused, Duration::ZERO);
@@ -485,7 +488,7 @@ impl Engine {
     /// Everything that can be decided from memory, in the order that a caller should meet it.
     fn decide(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: &Operation,
         (client, call): (impl FnOnce() -> Option<IpAddr>, Option<&Call<'_>>),
         store: Store,
@@ -498,7 +501,7 @@ impl Engine {
         if let Err(refusal) = caller.check_address(client) {
             return Decided::Ready(Err((refusal, None)));
         }
-        if let Err(refusal) = operation.permit(Some(&caller.principal)) {
+        if let Err(refusal) = operation.permit(Some(&**caller)) {
             return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::Ready(Err((refusal, Some(report)))),
                 Err(lease) => Decided::Ask(Question {
@@ -510,14 +513,14 @@ impl Engine {
         }
         if let Err(refusal) = self
             .hooks
-            .decide(&caller.principal, operation, call, &self.measures)
+            .decide(|| caller.principal(), operation, call, &self.measures)
         {
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
             return Decided::Ready(Err((refusal, report)));
         }
         match decide(
             &caller.account,
-            &caller.buckets,
+            caller.buckets(),
             operation,
             self.book.as_ref(),
             store,
@@ -544,7 +547,7 @@ impl Engine {
         // The event's place is taken before the request is served, so that none is ever lost there.
         let is_reserved = self.log.reserve(0);
         if !is_reserved && (!self.sheds || self.log.is_closed()) {
-            decide::undo(&caller.account, &caller.buckets, &holds);
+            decide::undo(&caller.account, caller.buckets(), &holds);
             let why = if self.log.is_closed() {
                 "the meter has been shut down"
             } else {
@@ -561,6 +564,7 @@ impl Engine {
         let is_fallback = request.is_fallback || holds.is_fallback();
         let admitted = Admitted {
             engine: Arc::clone(self),
+            principal: caller.principal(),
             caller,
             id: request.id,
             operation: request.operation,
@@ -582,7 +586,7 @@ impl Engine {
     fn refuse(
         &self,
         request: &Undecided,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         refusal: Refusal,
         report: Option<LimitReport>,
         now: Now,
@@ -598,9 +602,9 @@ impl Engine {
         let draft = Draft {
             id: request.id,
             at: request.arrived.wall,
-            account: caller.principal.account(),
-            user: caller.principal.user(),
-            key: caller.principal.key(),
+            account: caller.account.id,
+            user: caller.user(),
+            key: caller.key(),
             status: refusal.status().as_u16(),
             outcome: Outcome::Refused,
             grpc_status: None,
@@ -618,7 +622,7 @@ impl Engine {
             would_refuse: None,
             tags: &[],
             units: &[],
-            plan: caller.account.plan.id.as_str(),
+            plan: caller.account.plan().id.as_str(),
             charges: &[],
         };
         // Half of the room is for requests that were let through: one who is refused often must not get others refused.

@@ -106,7 +106,7 @@ impl LeaseBook {
             account: key.account,
             meter: key.meter.clone(),
         };
-        let counter = self.counters().get(&id).map(Arc::clone);
+        let counter = self.counters().get(&id);
         if let Some(lease) = counter.and_then(|counter| counter.lease_from(key.period.start)) {
             change(&lease.window);
         }

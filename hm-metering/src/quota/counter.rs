@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 
 use super::{Lease, Looks, QuotaKey};
 use crate::id::AccountId;
-use crate::index::Keyed;
 use crate::name::MeterName;
 use crate::period::PeriodRule;
 use crate::sync::{Mutex, MutexGuard};
@@ -51,6 +50,10 @@ impl Counter {
             current: ArcSwapOption::empty(),
             windows: Mutex::default(),
         }
+    }
+
+    pub(super) const fn id(&self) -> &CounterId {
+        &self.id
     }
 
     /// The window that `now` lies in, if it is the one in use.
@@ -148,14 +151,6 @@ impl Counter {
             !is_forgotten
         });
         !windows.is_empty()
-    }
-}
-
-impl Keyed for Counter {
-    type Key = CounterId;
-
-    fn key(&self) -> &CounterId {
-        &self.id
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 
 use super::{Counter, CounterId, Looks};
-use crate::index::Index;
+use std::hash::RandomState;
+
+use crate::index::{Index, Lookup};
 
 /// From this many counters on, those that nobody has any more are looked for.
 const SWEEP_FROM: usize = 1_024;
@@ -11,7 +13,7 @@ const SWEEP_FROM: usize = 1_024;
 /// The counters of a process. Accounts in memory have theirs, and so do the [`Looks`] as long as there are windows; what
 /// nobody has any more is forgotten before it is as much again.
 pub(super) struct Counters {
-    kept: Index<Counter>,
+    kept: Index<ById>,
     looks: Weak<Looks>,
     sweep_at: usize,
 }
@@ -25,18 +27,18 @@ impl Counters {
         }
     }
 
-    pub(super) fn get(&self, id: &CounterId) -> Option<&Arc<Counter>> {
+    pub(super) fn get(&self, id: &CounterId) -> Option<Arc<Counter>> {
         self.kept.get(id)
     }
 
     /// The counter, made if need be.
     pub(super) fn get_or_insert(&mut self, id: CounterId) -> Arc<Counter> {
         if let Some(counter) = self.kept.get(&id) {
-            return Arc::clone(counter);
+            return counter;
         }
         if self.kept.len() >= self.sweep_at {
             // Nobody can get hold of a counter meanwhile but from somebody who has it.
-            self.kept.retain(|counter| Arc::strong_count(counter) > 1);
+            self.kept.retain(|counter| Arc::strong_count(counter) > 2);
             self.sweep_at = (self.kept.len() * 2).max(SWEEP_FROM);
         }
         let counter = Arc::new(Counter::new(id, Weak::clone(&self.looks)));
@@ -45,7 +47,21 @@ impl Counters {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Counter>> {
-        self.kept.values().map(Arc::clone).collect()
+        let mut all = Vec::with_capacity(self.kept.len());
+        self.kept.for_each(|counter| all.push(Arc::clone(counter)));
+        all
+    }
+}
+
+struct ById;
+
+impl Lookup for ById {
+    type Value = Counter;
+    type Key = CounterId;
+    type Hasher = RandomState;
+
+    fn key(counter: &Counter) -> Option<&CounterId> {
+        Some(counter.id())
     }
 }
 

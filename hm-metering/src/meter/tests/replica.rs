@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use crate::id::{AccountId, ReplicaId};
 use crate::meter::account::Account;
-use crate::meter::bucket::Bucket;
+use crate::meter::bucket::{Bucket, Buckets};
 use crate::meter::decide::{Decision, Holds, Now, Store, decide, open};
 use crate::meter::report::{HeaderStyle, Shapes};
+use crate::meter::terms::Terms;
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::operation::Operation;
-use crate::plan::{Plan, Plans};
+use crate::plan::Plans;
 use crate::quota::{Answer, Holder, Lease, LeaseBook, QuotaStore};
 use crate::refusal::Refusal;
 use crate::testing::TestClock;
@@ -26,7 +27,7 @@ const IN_TIME: Duration = Duration::from_secs(5);
 
 /// A replica that serves one account, which is the same on all of them.
 pub(super) struct Replica {
-    pub(super) account: Account,
+    pub(super) account: Arc<Account>,
     pub(super) book: Arc<LeaseBook>,
     pub(super) clock: TestClock,
     pub(super) holder: Holder,
@@ -76,7 +77,7 @@ impl Replica {
             crate::measures::Measures::new(),
         );
         Self {
-            account: Account::new(account, read(plan), START, Some(&book), &shapes(), None),
+            account: Arc::new(Account::new(account, terms(plan), START, Some(&book), None)),
             book,
             clock: clock.clone(),
             holder,
@@ -86,14 +87,8 @@ impl Replica {
     /// Moves the account to another plan.
     pub(super) fn set_plan(&mut self, plan: &str) {
         let before = &self.account;
-        self.account = Account::new(
-            before.id,
-            read(plan),
-            START,
-            Some(&self.book),
-            &shapes(),
-            Some(before),
-        );
+        let account = Account::new(before.id, terms(plan), START, Some(&self.book), Some(before));
+        self.account = Arc::new(account);
     }
 
     pub(super) fn now(&self) -> Now {
@@ -106,7 +101,7 @@ impl Replica {
     pub(super) fn decide(&self, operation: &Operation) -> Decision {
         decide(
             &self.account,
-            &[],
+            Buckets::default(),
             operation,
             Some(&self.book),
             Store::Answers,
@@ -152,8 +147,8 @@ impl Replica {
 
     /// The present window of the plan's quota at this position.
     pub(super) fn lease(&self, position: usize) -> Arc<Lease> {
-        let (quota, counter) = &self.account.quotas[position];
-        open(&self.account, quota, counter, self.now().wall)
+        let (quota, place) = self.account.quota(position).unwrap();
+        open(&self.account, quota, place, self.now().wall)
     }
 
     pub(super) fn state(&self) -> State {
@@ -162,16 +157,17 @@ impl Replica {
             (lease.window().remaining().get(), lease.window().taken())
         };
         State {
-            buckets: self.account.buckets.iter().map(Bucket::state).collect(),
-            slots: self.account.slots.state(),
-            windows: (0..self.account.quotas.len()).map(window).collect(),
+            buckets: self.account.buckets().iter().map(Bucket::state).collect(),
+            slots: self.account.slots().state(),
+            windows: (0..self.account.quotas().len()).map(window).collect(),
         }
     }
 }
 
-fn read(plan: &str) -> Arc<Plan> {
+fn terms(plan: &str) -> Arc<Terms> {
     let plans = Plans::from_toml(&format!("[free]\n{plan}")).unwrap();
-    Arc::clone(plans.get(&PlanId::from_static("free")).unwrap())
+    let plan = Arc::clone(plans.get(&PlanId::from_static("free")).unwrap());
+    Terms::new(plan, &Shapes::new(HeaderStyle::default()))
 }
 
 /// Lets time pass for all replicas of one clock, with a look after their leases each second.
@@ -190,8 +186,4 @@ pub(super) async fn settle_down() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-}
-
-fn shapes() -> Arc<Shapes> {
-    Shapes::new(HeaderStyle::default())
 }
