@@ -17,11 +17,13 @@ const SHARDS: usize = 32;
 /// How values are found.
 pub(crate) trait Lookup {
     type Value;
-    type Key: Hash + Eq;
+    type Key<'a>: Hash;
     type Hasher: BuildHasher + Default;
 
     /// The key in a value, which stays the same; none in one that can't be found this way.
-    fn key(value: &Self::Value) -> Option<&Self::Key>;
+    fn key(value: &Self::Value) -> Option<Self::Key<'_>>;
+
+    fn has_key(value: &Self::Value, key: &Self::Key<'_>) -> bool;
 }
 
 /// Values by their keys.
@@ -64,48 +66,75 @@ impl<L: Lookup> Default for Index<L> {
 }
 
 impl<L: Lookup> Index<L> {
-    pub(crate) fn get(&self, key: &L::Key) -> Option<Arc<L::Value>> {
+    pub(crate) fn get(&self, key: &L::Key<'_>) -> Option<Arc<L::Value>> {
         let hash = self.hasher.hash_one(key);
-        let table = self.shard(hash).table.load();
-        table
-            .find(hash, |value| L::key(value) == Some(key))
-            .map(|(_, value)| value)
+        let found = self
+            .shard(hash)
+            .table
+            .load()
+            .find(hash, |value| L::has_key(value, key));
+        found.map(|(_, value)| value)
+    }
+
+    /// The same, but never one that is being removed: what [`Index::remove_if`] or [`Index::retain`] found of its handles
+    /// is still so when it is gone, as long as handles come from here and [`Index::get_or_insert`] only.
+    pub(crate) fn get_exactly(&self, key: &L::Key<'_>) -> Option<Arc<L::Value>> {
+        let hash = self.hasher.hash_one(key);
+        let _room = self.shard(hash).room();
+        self.get(key)
+    }
+
+    /// The value of that key, made if need be.
+    pub(crate) fn get_or_insert(&self, key: &L::Key<'_>, make: impl FnOnce() -> L::Value) -> Arc<L::Value> {
+        let hash = self.hasher.hash_one(key);
+        let shard = self.shard(hash);
+        let mut room = shard.room();
+        if let Some((_, found)) = shard.table.load().find(hash, |value| L::has_key(value, key)) {
+            return found;
+        }
+        let value = Arc::new(make());
+        self.add(shard, &mut room, hash, Arc::clone(&value));
+        value
     }
 
     /// Keeps `value` in place of the one with the same key, which it answers. One without a key is not kept.
     pub(crate) fn insert(&self, value: Arc<L::Value>) -> Option<Arc<L::Value>> {
         let key = L::key(&value)?;
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hasher.hash_one(&key);
         let shard = self.shard(hash);
         let mut room = shard.room();
         let table = shard.table.load();
-        if let Some((place, before)) = table.find(hash, |has| L::key(has) == Some(key)) {
+        let found = table.find(hash, |has| L::has_key(has, &key));
+        drop(key);
+        if let Some((place, before)) = found {
             table.replace(place, value);
             return Some(before);
         }
-        if table.is_full_with(room.taken + 1) {
-            drop(table);
-            self.rebuild(shard, &mut room);
-            room.taken += usize::from(shard.table.load().add(hash, value));
-        } else {
-            room.taken += usize::from(table.add(hash, value));
+        drop(table);
+        self.add(shard, &mut room, hash, value);
+        None
+    }
+
+    fn add(&self, shard: &Shard<L::Value>, room: &mut Room, hash: u64, value: Arc<L::Value>) {
+        if shard.table.load().is_full_with(room.taken + 1) {
+            self.rebuild(shard, room);
         }
+        room.taken += usize::from(shard.table.load().add(hash, value));
         room.live += 1;
         self.len.fetch_add(1, Ordering::Relaxed);
-        None
     }
 
     /// Removes the value of that key, if it is one that `is_meant`.
     pub(crate) fn remove_if(
         &self,
-        key: &L::Key,
+        key: &L::Key<'_>,
         is_meant: impl FnOnce(&Arc<L::Value>) -> bool,
     ) -> Option<Arc<L::Value>> {
         let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash);
         let mut room = shard.room();
         let table = shard.table.load();
-        let (place, value) = table.find(hash, |has| L::key(has) == Some(key))?;
+        let (place, value) = table.find(hash, |has| L::has_key(has, key))?;
         if !is_meant(&value) {
             return None;
         }
@@ -186,8 +215,7 @@ impl<L: Lookup> Index<L> {
         let table = Table::with_room_for(room.live + 1);
         room.taken = 0;
         for value in (0..old.len()).filter_map(|place| old.at(place)) {
-            if let Some(key) = L::key(&value) {
-                let hash = self.hasher.hash_one(key);
+            if let Some(hash) = L::key(&value).map(|key| self.hasher.hash_one(&key)) {
                 room.taken += usize::from(table.add(hash, value));
             }
         }

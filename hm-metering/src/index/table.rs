@@ -106,7 +106,6 @@ impl<T> Table<T> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
 const fn byte(hash: u64) -> u8 {
     (hash % HASHES) as u8 + LEFT + 1
 }

@@ -9,11 +9,15 @@ struct ByNumber;
 
 impl Lookup for ByNumber {
     type Value = Numbered;
-    type Key = u32;
+    type Key<'a> = u32;
     type Hasher = RandomState;
 
-    fn key(value: &Numbered) -> Option<&u32> {
-        Some(&value.0)
+    fn key(value: &Numbered) -> Option<u32> {
+        Some(value.0)
+    }
+
+    fn has_key(value: &Numbered, key: &u32) -> bool {
+        value.0 == *key
     }
 }
 
@@ -43,6 +47,19 @@ fn there_is_one_value_for_a_key_and_the_last_one_stays() {
     assert_eq!((index.len(), count(&index)), (1_000, 1_000));
     assert_eq!(*index.get(&7).unwrap(), Numbered(7, "second"));
     assert!(index.get(&1_000).is_none());
+}
+
+#[test]
+fn a_value_is_made_once() {
+    let index = filled(10);
+    let made = index.get_or_insert(&10, || Numbered(10, "made"));
+    assert!(Arc::ptr_eq(
+        &made,
+        &index.get_or_insert(&10, || Numbered(10, "again"))
+    ));
+    assert!(Arc::ptr_eq(&made, &index.get_exactly(&10).unwrap()));
+    assert_eq!(index.get_or_insert(&3, || Numbered(3, "made")).1, "first");
+    assert_eq!(index.len(), 11);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! An account as the engine keeps it in memory: what its plan allows is shared, what moves is its own.
 
-use std::iter::zip;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,11 +9,11 @@ use arc_swap::ArcSwapOption;
 use super::bucket::Buckets;
 use super::report::LimitShape;
 use super::slots::{LimitedSlots, Slots};
-use super::terms::Terms;
+use super::terms::{CountedTerms, Terms};
 use crate::id::AccountId;
 use crate::period::Period;
 use crate::plan::{Plan, Quota};
-use crate::quota::{Counter, LeaseBook, nanos};
+use crate::quota::{Counter, Lease, nanos};
 use crate::sync::AtomicU64;
 use crate::time::Timestamp;
 
@@ -54,10 +53,39 @@ enum Counted {
 }
 
 /// An account's place for one of its quotas.
-pub(crate) struct QuotaPlace {
-    pub(crate) counter: Arc<Counter>,
+#[derive(Default)]
+struct QuotaPlace {
+    counter: Counter,
     /// What answers say of it in the present period.
     shape: ArcSwapOption<LimitShape>,
+}
+
+/// The counter of one of an account's quotas.
+#[derive(Clone, Copy)]
+pub(crate) struct CounterOf<'a> {
+    account: &'a Account,
+    counted: &'a CountedTerms,
+    position: usize,
+    quota: &'a Quota,
+    place: &'a QuotaPlace,
+}
+
+impl CounterOf<'_> {
+    /// The window that `now` lies in, if it is the one in use.
+    pub(crate) fn at(self, now: Timestamp) -> Option<Arc<Lease>> {
+        self.place.counter.at(now)
+    }
+
+    /// The window that `now` lies in.
+    pub(crate) fn open(self, now: Timestamp) -> Arc<Lease> {
+        let counter = &self.place.counter;
+        if let Some(lease) = counter.at(now) {
+            return lease;
+        }
+        let CountedTerms { leases, meters } = self.counted;
+        let of = (self.account.id, &meters[self.position]);
+        counter.open(leases, of, now, self.quota.period, self.account.anchor)
+    }
 }
 
 impl Account {
@@ -67,7 +95,6 @@ impl Account {
         id: AccountId,
         terms: Arc<Terms>,
         anchor: Timestamp,
-        book: Option<&LeaseBook>,
         before: Option<&Arc<Self>>,
     ) -> Self {
         let plan = &terms.plan;
@@ -77,7 +104,10 @@ impl Account {
             anchor,
             rates: kept.map_or_else(|| RateStates::new(plan.rates.len()), RateStates::of),
             slots: Slots::new(&plan.concurrency, before.map(|before| before.slots())),
-            quotas: book.map_or(Counted::None, |book| Counted::new(id, &plan.quotas, book)),
+            quotas: terms
+                .counted
+                .as_ref()
+                .map_or(Counted::None, |counted| Counted::new(counted.meters.len())),
             terms,
             asked_at: AtomicU64::new(0),
         }
@@ -99,17 +129,33 @@ impl Account {
     }
 
     /// Its quotas, in the plan's order, as far as they are counted.
-    pub(crate) fn quotas(&self) -> impl ExactSizeIterator<Item = (&Quota, &QuotaPlace)> {
-        zip(&self.terms.plan.quotas, self.quotas.get())
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, CounterOf<'_>)> {
+        (0..self.quotas.get().len()).filter_map(|position| self.quota(position))
     }
 
-    /// The quota at this position of the plan.
-    pub(crate) fn quota(&self, position: usize) -> Option<(&Quota, &QuotaPlace)> {
-        self.terms
-            .plan
-            .quotas
-            .get(position)
-            .zip(self.quotas.get().get(position))
+    /// The quota at this position of the plan, if it is counted.
+    pub(crate) fn quota(&self, position: usize) -> Option<(&Quota, CounterOf<'_>)> {
+        let quota = self.terms.plan.quotas.get(position)?;
+        let counter = CounterOf {
+            account: self,
+            counted: self.terms.counted.as_ref()?,
+            position,
+            quota,
+            place: self.quotas.get().get(position)?,
+        };
+        Some((quota, counter))
+    }
+
+    /// Puts a lease out of use. Requests that come later ask for it anew.
+    pub(crate) fn let_go(&self, lease: &Arc<Lease>) {
+        for place in self.quotas.get() {
+            place.counter.let_go(lease);
+        }
+    }
+
+    /// Puts all leases out of use, as there is another account in place of this one.
+    pub(crate) fn close_counters(&self) {
+        self.quotas.get().iter().for_each(|place| place.counter.close());
     }
 
     /// The shape of answers that show this quota in this period, or no quota. Made when the period begins; otherwise one
@@ -185,15 +231,11 @@ impl RateStates {
 }
 
 impl Counted {
-    fn new(id: AccountId, quotas: &[Quota], book: &LeaseBook) -> Self {
-        let place = |quota: &Quota| QuotaPlace {
-            counter: book.counter(id, &quota.meter),
-            shape: ArcSwapOption::empty(),
-        };
+    fn new(quotas: usize) -> Self {
         match quotas {
-            [] => Self::None,
-            [quota] => Self::One([place(quota)]),
-            quotas => Self::Many(quotas.iter().map(place).collect()),
+            0 => Self::None,
+            1 => Self::One(Default::default()),
+            more => Self::Many((0..more).map(|_| QuotaPlace::default()).collect()),
         }
     }
 

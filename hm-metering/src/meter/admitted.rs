@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::account::Account;
 use super::call::{RequestId, Texts};
-use super::decide::{Decision, Hold, Holds, Now, open};
+use super::decide::{Decision, Hold, Holds, Now};
 use super::directory::Caller;
 use super::hooks::Finished;
 use super::rejection::{Asked, Form, Rejection};
@@ -383,10 +383,10 @@ impl Settling<'_> {
     /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
     fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
         let (account, arrived) = (self.request.account(), self.request.arrived.wall);
-        let Some((quota, place)) = account.quotas().find(|(quota, _)| quota.meter == *meter) else {
+        let Some((quota, counter)) = account.quotas().find(|(quota, _)| quota.meter == *meter) else {
             return;
         };
-        let lease = open(account, quota, place, arrived);
+        let lease = counter.open(arrived);
         lease.window().note_taken(units);
         let taken = lease.window().taken_by_all();
         self.over |= quota.limit.is_some_and(|limit| taken > limit);
@@ -404,7 +404,7 @@ impl Settling<'_> {
         }
         self.charges.push(record::Charge {
             meter: u8::try_from(at).unwrap_or(u8::MAX),
-            period: lease.window().key().period,
+            period: lease.window().period(),
             limit,
             lease: leased.then(|| lease.token()).flatten(),
             units,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::account::{Account, QuotaPlace};
+use super::account::Account;
 use super::bucket::{self, Buckets};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, refuse_unanswered};
@@ -60,7 +60,7 @@ impl Hold {
     }
 
     pub(crate) fn meter(&self) -> &MeterName {
-        &self.lease.window().key().meter
+        self.lease.window().meter()
     }
 
     /// Gives back `units` of what was taken.
@@ -251,10 +251,10 @@ fn take_all<'a>(
         ..Holds::default()
     };
     if let Some(book) = book {
-        for (quota, place) in account.quotas() {
+        for (quota, counter) in account.quotas() {
             // What the operation does not name it does not take.
             if let Some(need) = operation.cost_in(&quota.meter) {
-                let lease = open(account, quota, place, now.wall);
+                let lease = counter.open(now.wall);
                 let looked = look(quota, lease, need, book, ticks);
                 let hold = match looked {
                     Err(Missed::Ask { lease, limit, need }) if policy != OnUnavailable::Closed => {
@@ -431,12 +431,4 @@ fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
 pub(crate) fn undo(account: &Account, own: Buckets<'_>, holds: &Holds) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
     bucket::put_back(account.buckets().iter().chain(own.iter()), holds.rate_units);
-}
-
-/// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, place: &QuotaPlace, now: Timestamp) -> Arc<Lease> {
-    let (counter, rule, anchor) = (&place.counter, quota.period, account.anchor);
-    counter
-        .at(now, rule, anchor)
-        .unwrap_or_else(|| counter.open(now, rule, anchor))
 }

@@ -202,7 +202,7 @@ impl Filler {
                 Verdict::Valid(verified) => {
                     let plan = self.plans.plan_for(&verified.principal).await?;
                     let (book, asked) = (self.book.as_deref(), (since, asked_at));
-                    if let Some(caller) = self.directory.keep(fingerprint, verified, plan, book, asked) {
+                    if let Some(caller) = self.directory.keep(fingerprint, &verified, plan, book, asked) {
                         return Ok(Filled::Caller(caller));
                     }
                 }

@@ -33,8 +33,8 @@ fn account() -> Account {
         quotas: Vec::new(),
     });
     let id = AccountId::from_uuid(uuid::Uuid::nil());
-    let terms = Terms::new(plan, &Shapes::new(HeaderStyle::default()));
-    Account::new(id, terms, Timestamp::from_micros(0), None, None)
+    let terms = Terms::new(plan, &Shapes::new(HeaderStyle::default()), None);
+    Account::new(id, terms, Timestamp::from_micros(0), None)
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) struct Slots(Option<Arc<[Slot]>>);
 enum Slot {
     Own(AtomicU32),
     /// That of the same name that the account had before its plan changed.
-    Earlier(Arc<[Slot]>, usize),
+    Earlier(Arc<[Self]>, usize),
 }
 
 /// An account's concurrency limits and its slots.

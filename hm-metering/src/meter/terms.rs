@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use super::bucket::BucketTerms;
 use super::report::{LimitShape, Shapes};
 use crate::id::AccountId;
-use crate::name::PlanId;
-use crate::plan::Plan;
+use crate::name::{MeterName, PlanId};
+use crate::plan::{Plan, Quota};
+use crate::quota::{LeaseBook, Leases};
 
 /// From this many plans on, those that no account has any more are looked for.
 const SWEEP_FROM: usize = 256;
@@ -18,15 +19,29 @@ pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
     /// One for each of the plan's rates.
     pub(crate) rates: Box<[BucketTerms]>,
+    /// How its quotas are counted; none where nothing counts them.
+    pub(crate) counted: Option<CountedTerms>,
     pub(crate) shapes: Arc<Shapes>,
     /// The shapes of answers that show no quota. Answers count themselves in and out of them, so cores should have different
     /// ones.
     plain: [OnceLock<Arc<LimitShape>>; Shapes::COPIES],
 }
 
+/// How a plan's quotas are counted.
+pub(crate) struct CountedTerms {
+    pub(crate) leases: Arc<Leases>,
+    /// One for each of the plan's quotas.
+    pub(crate) meters: Box<[Arc<MeterName>]>,
+}
+
 impl Terms {
-    pub(crate) fn new(plan: Arc<Plan>, shapes: &Arc<Shapes>) -> Arc<Self> {
+    pub(crate) fn new(plan: Arc<Plan>, shapes: &Arc<Shapes>, book: Option<&LeaseBook>) -> Arc<Self> {
+        let meter = |quota: &Quota| Arc::new(quota.meter.clone());
         Arc::new(Self {
+            counted: book.map(|book| CountedTerms {
+                leases: Arc::clone(book.leases()),
+                meters: plan.quotas.iter().map(meter).collect(),
+            }),
             rates: plan.rates.iter().map(BucketTerms::new).collect(),
             plan,
             shapes: Arc::clone(shapes),
@@ -65,8 +80,8 @@ impl TermsBook {
         }
     }
 
-    /// The terms of `plan`, shared with the accounts that have the same.
-    pub(crate) fn get(&mut self, plan: Arc<Plan>) -> Arc<Terms> {
+    /// The terms of `plan`, shared with the accounts that have the same. `book` counts its quotas, and is the same each time.
+    pub(crate) fn get(&mut self, plan: Arc<Plan>, book: Option<&LeaseBook>) -> Arc<Terms> {
         let kept = self.made.get(&plan.id).and_then(Weak::upgrade);
         // A plan may change and keep its name.
         if let Some(terms) = kept.filter(|terms| Arc::ptr_eq(&terms.plan, &plan) || *terms.plan == *plan) {
@@ -76,7 +91,7 @@ impl TermsBook {
             self.made.retain(|_, terms| terms.strong_count() > 0);
             self.sweep_at = (self.made.len() * 2).max(SWEEP_FROM);
         }
-        let terms = Terms::new(plan, &self.shapes);
+        let terms = Terms::new(plan, &self.shapes, book);
         self.made.insert(terms.plan.id.clone(), Arc::downgrade(&terms));
         terms
     }
@@ -86,7 +101,6 @@ impl TermsBook {
 mod tests {
     use super::*;
     use crate::meter::report::HeaderStyle;
-    use crate::plan::Quota;
 
     fn plan(name: &str, limit: u64) -> Arc<Plan> {
         Arc::new(Plan::from(PlanId::parse(name).unwrap()).quota(Quota::per_day(limit)))
@@ -95,19 +109,19 @@ mod tests {
     #[test]
     fn accounts_of_a_plan_share_its_terms_until_it_changes() {
         let mut book = TermsBook::new(Shapes::new(HeaderStyle::default()));
-        let first = book.get(plan("pro", 5));
-        assert!(Arc::ptr_eq(&first, &book.get(plan("pro", 5))));
-        let raised = book.get(plan("pro", 6));
+        let first = book.get(plan("pro", 5), None);
+        assert!(Arc::ptr_eq(&first, &book.get(plan("pro", 5), None)));
+        let raised = book.get(plan("pro", 6), None);
         assert!(!Arc::ptr_eq(&first, &raised));
-        assert!(Arc::ptr_eq(&raised, &book.get(plan("pro", 6))));
-        assert!(!Arc::ptr_eq(&raised, &book.get(plan("free", 6))));
+        assert!(Arc::ptr_eq(&raised, &book.get(plan("pro", 6), None)));
+        assert!(!Arc::ptr_eq(&raised, &book.get(plan("free", 6), None)));
     }
 
     #[test]
     fn terms_that_no_account_has_any_more_are_forgotten() {
         let mut book = TermsBook::new(Shapes::new(HeaderStyle::default()));
         for number in 0..10_000 {
-            book.get(plan(&number.to_string(), 5));
+            book.get(plan(&number.to_string(), 5), None);
         }
         assert!(book.made.len() <= SWEEP_FROM, "{} are kept", book.made.len());
     }

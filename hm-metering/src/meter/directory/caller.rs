@@ -92,12 +92,8 @@ impl Caller {
             .map_or_else(Buckets::default, |buckets| buckets.get())
     }
 
-    pub(super) const fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-
-    pub(super) const fn key_id(&self) -> Option<&KeyId> {
-        self.key.as_ref()
+    pub(super) const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// When the verdict was asked for, on the monotonic clock.

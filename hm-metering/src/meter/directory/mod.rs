@@ -21,7 +21,8 @@ use super::terms::TermsBook;
 use crate::index::{Hand, Index};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
-use crate::quota::{LeaseBook, nanos};
+use crate::principal::Identity;
+use crate::quota::{Lease, LeaseBook, Users, nanos};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
 use fingerprint::FingerprintMap;
@@ -161,28 +162,22 @@ impl Directory {
     pub(crate) fn keep(
         &self,
         fingerprint: Fingerprint,
-        verified: Verified,
+        verified: &Verified,
         plan: Arc<Plan>,
         book: Option<&LeaseBook>,
         asked: (Moment, Duration),
     ) -> Option<Arc<Caller>> {
         let (since, asked_at) = asked;
         let mut cold = self.cold();
-        if cold.changes.outdate(&verified, since) {
+        if cold.changes.outdate(verified, since) {
             return None;
         }
-        let account = self.keep_account(&mut cold, &verified, plan, book, asked_at);
+        let account = self.keep_account(&mut cold, verified, plan, book, asked_at);
         let before = self.callers.get(&fingerprint);
         if before.is_none() {
             self.make_room(&mut cold);
         }
-        let caller = Caller::new(
-            fingerprint,
-            &verified,
-            account,
-            nanos(asked_at),
-            before.as_deref(),
-        );
+        let caller = Caller::new(fingerprint, verified, account, nanos(asked_at), before.as_deref());
         let caller = Arc::new(caller);
         self.by_key.insert(Arc::clone(&caller));
         self.callers.insert(Arc::clone(&caller));
@@ -203,12 +198,13 @@ impl Directory {
         let account = match before {
             Some(before) if !before.is_stale() && before.is_same(&plan, anchor) => before,
             before => {
-                let terms = cold.terms.get(plan);
-                let account = Arc::new(Account::new(id, terms, anchor, book, before.as_ref()));
+                let terms = cold.terms.get(plan, book);
+                let account = Arc::new(Account::new(id, terms, anchor, before.as_ref()));
                 self.accounts.insert(Arc::clone(&account));
                 if let Some(before) = before {
                     // Its other callers have to learn of the change too.
                     before.set_stale();
+                    before.close_counters();
                 }
                 account
             }
@@ -248,9 +244,9 @@ impl Directory {
     /// Forgets a caller, and its account with the last one.
     fn forget(&self, caller: Arc<Caller>) {
         let is_it = |has: &Arc<Caller>| Arc::ptr_eq(has, &caller);
-        self.callers.remove_if(caller.fingerprint(), is_it);
-        if let Some(key) = caller.key_id() {
-            self.by_key.remove_if(key, is_it);
+        self.callers.remove_if(&caller.fingerprint(), is_it);
+        if let Some(key) = caller.key() {
+            self.by_key.remove_if(&key, is_it);
         }
         let id = caller.account.id;
         drop(caller);
@@ -308,6 +304,14 @@ impl Directory {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.callers.len()
+    }
+}
+
+impl Users for Directory {
+    fn let_go(&self, lease: &Arc<Lease>) {
+        if let Some(account) = self.accounts.get(&lease.window().account()) {
+            account.let_go(lease);
+        }
     }
 }
 

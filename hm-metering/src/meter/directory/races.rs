@@ -75,7 +75,7 @@ impl Stage {
             quotas: Vec::new(),
         });
         self.directory
-            .keep(FINGERPRINT, verified, plan, None, (since, SECOND));
+            .keep(FINGERPRINT, &verified, plan, None, (since, SECOND));
     }
 
     /// What memory says: the truth that it was filled with, if it is believed.

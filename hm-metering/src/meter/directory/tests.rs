@@ -1,14 +1,20 @@
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::changes::CHANGES;
 use super::*;
-use crate::id::{AccountId, KeyId};
+use crate::id::{AccountId, KeyId, ReplicaId};
 use crate::key::KeyEnv;
+use crate::measures::Measures;
+use crate::memory::MemoryStore;
 use crate::meter::report::HeaderStyle;
 use crate::name::PlanId;
-use crate::plan::RateLimit;
+use crate::plan::{Quota, RateLimit};
 use crate::principal::Principal;
-use crate::time::Timestamp;
+use crate::quota::{Answer, Holder};
+use crate::testing::TestClock;
+use crate::time::{Clock, Timestamp};
+use crate::units::Units;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,7 +63,7 @@ fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
     directory
         .keep(
             Fingerprint::new(number),
-            verified(number),
+            &verified(number),
             plan(&[]),
             None,
             (since, SECOND),
@@ -191,7 +197,7 @@ fn rates_keep_their_state_until_they_change() {
     let kept = |rates: &[u32]| {
         let asked = (directory.moment(), SECOND);
         directory
-            .keep(Fingerprint::new(1), verified(1), plan(rates), None, asked)
+            .keep(Fingerprint::new(1), &verified(1), plan(rates), None, asked)
             .unwrap()
             .account
             .clone()
@@ -217,4 +223,46 @@ fn rates_keep_their_state_until_they_change() {
     );
     assert_eq!(remaining(&kept(&[6])), [6]);
     assert_eq!(remaining(&kept(&[6, 4, 3])), [6, 4, 3]);
+}
+
+#[tokio::test]
+async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
+    let clock = TestClock::at(Timestamp::from_micros(0));
+    let book = LeaseBook::new(
+        Arc::new(MemoryStore::new()),
+        Holder {
+            replica: ReplicaId::from_uuid(Uuid::from_u128(1)),
+            epoch: 1,
+        },
+        Arc::new(clock.clone()),
+        Handle::current(),
+        SECOND,
+        Measures::new(),
+    );
+    let directory = Arc::new(directory(10));
+    let users = Arc::downgrade(&directory);
+    book.set_users(users);
+    let plan = Arc::new(Plan::new("free").quota(Quota::per_day(100)));
+    let asked = (directory.moment(), SECOND);
+    let caller = directory
+        .keep(Fingerprint::new(1), &verified(1), plan, Some(&book), asked)
+        .unwrap();
+    let (quota, counter) = caller.account.quota(0).unwrap();
+    let ask = async || {
+        let lease = counter.open(clock.now());
+        book.wait(&lease, quota.limit, Units::ONE, SECOND).await
+    };
+    for _ in 0..2 {
+        assert_eq!(ask().await, Answer::Granted);
+        let mut seconds = 0;
+        while book.leases().len() > 0 {
+            seconds += 1;
+            assert!(seconds < 100, "it is still there");
+            clock.advance(SECOND);
+            book.tend().await;
+            tokio::time::sleep(Duration::ZERO).await;
+        }
+        assert!(seconds > 50, "it may be used again");
+        assert!(counter.at(clock.now()).is_none());
+    }
 }

@@ -7,7 +7,7 @@ use super::{LimitReport, RateReport};
 use crate::meter::SOON;
 use crate::meter::account::Account;
 use crate::meter::bucket::{Bucket, Buckets, Violated};
-use crate::meter::decide::{Decision, Hold, Now, open};
+use crate::meter::decide::{Decision, Hold, Now};
 use crate::name::MeterName;
 use crate::period::Period;
 use crate::plan::{ConcurrencyLimit, Quota};
@@ -164,7 +164,7 @@ pub(crate) fn report_with(
     if let Some(hold) = holds.iter().find(|hold| *hold.meter() == quota.meter) {
         return report_on(account, 0, &hold.lease, own, now);
     }
-    match counter.counter.at(now.wall, quota.period, account.anchor) {
+    match counter.at(now.wall) {
         Some(lease) => report_on(account, 0, &lease, own, now),
         None => report_of(account, None, own, now),
     }
@@ -172,8 +172,8 @@ pub(crate) fn report_with(
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
 pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
-    if let Some((quota, counter)) = account.quota(0).filter(|_| has_book) {
-        let lease = open(account, quota, counter, now.wall);
+    if let Some((_, counter)) = account.quota(0).filter(|_| has_book) {
+        let lease = counter.open(now.wall);
         if !lease.window().is_known() {
             return Err(lease);
         }
@@ -185,7 +185,7 @@ pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<Limit
 fn report(account: &Account, position: usize, now: Now) -> LimitReport {
     let lease = account
         .quota(position)
-        .and_then(|(quota, place)| place.counter.at(now.wall, quota.period, account.anchor));
+        .and_then(|(_, counter)| counter.at(now.wall));
     match lease {
         Some(lease) => report_on(account, position, &lease, Units::ZERO, now),
         None => report_of(account, None, Units::ZERO, now),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::id::{AccountId, ReplicaId};
 use crate::meter::account::Account;
 use crate::meter::bucket::{Bucket, Buckets};
-use crate::meter::decide::{Decision, Holds, Now, Store, decide, open};
+use crate::meter::decide::{Decision, Holds, Now, Store, decide};
 use crate::meter::report::{HeaderStyle, Shapes};
 use crate::meter::terms::Terms;
 use crate::name::{MeterName, OperationName, PlanId};
@@ -77,7 +77,7 @@ impl Replica {
             crate::measures::Measures::new(),
         );
         Self {
-            account: Arc::new(Account::new(account, terms(plan), START, Some(&book), None)),
+            account: Arc::new(Account::new(account, terms(plan, &book), START, None)),
             book,
             clock: clock.clone(),
             holder,
@@ -87,7 +87,7 @@ impl Replica {
     /// Moves the account to another plan.
     pub(super) fn set_plan(&mut self, plan: &str) {
         let before = &self.account;
-        let account = Account::new(before.id, terms(plan), START, Some(&self.book), Some(before));
+        let account = Account::new(before.id, terms(plan, &self.book), START, Some(before));
         self.account = Arc::new(account);
     }
 
@@ -147,8 +147,8 @@ impl Replica {
 
     /// The present window of the plan's quota at this position.
     pub(super) fn lease(&self, position: usize) -> Arc<Lease> {
-        let (quota, place) = self.account.quota(position).unwrap();
-        open(&self.account, quota, place, self.now().wall)
+        let (_, counter) = self.account.quota(position).unwrap();
+        counter.open(self.now().wall)
     }
 
     pub(super) fn state(&self) -> State {
@@ -159,15 +159,15 @@ impl Replica {
         State {
             buckets: self.account.buckets().iter().map(Bucket::state).collect(),
             slots: self.account.slots().state(),
-            windows: (0..self.account.quotas().len()).map(window).collect(),
+            windows: (0..self.account.quotas().count()).map(window).collect(),
         }
     }
 }
 
-fn terms(plan: &str) -> Arc<Terms> {
+fn terms(plan: &str, book: &LeaseBook) -> Arc<Terms> {
     let plans = Plans::from_toml(&format!("[free]\n{plan}")).unwrap();
     let plan = Arc::clone(plans.get(&PlanId::from_static("free")).unwrap());
-    Terms::new(plan, &Shapes::new(HeaderStyle::default()))
+    Terms::new(plan, &Shapes::new(HeaderStyle::default()), Some(book))
 }
 
 /// Lets time pass for all replicas of one clock, with a look after their leases each second.
