@@ -231,11 +231,15 @@ impl Directory {
 
     /// Makes room for one more caller. Second chance: those used since the last look stay for another round.
     fn make_room(&self, cold: &mut Cold) {
-        while self.callers.len() >= self.bounds.callers.max(1) {
+        let most = self.bounds.callers.max(1);
+        let mut looks = 0;
+        while self.callers.len() >= most {
             let Some(candidate) = self.callers.next(&mut cold.hand) else {
                 return;
             };
-            if !candidate.used.swap(false, Ordering::Relaxed) {
+            looks += 1;
+            // After a whole round one has to go, though all were used again meanwhile.
+            if !candidate.used.swap(false, Ordering::Relaxed) || looks > most {
                 self.forget(candidate);
             }
         }
