@@ -212,14 +212,14 @@ impl<L: Lookup> Index<L> {
     /// Makes a table with room for one more, and some. Who reads the old one meanwhile finds what was in it.
     fn rebuild(&self, shard: &Shard<L::Value>, room: &mut Room) {
         let old = shard.table.load();
-        let table = Table::with_room_for(room.live + 1);
-        room.taken = 0;
-        for value in (0..old.len()).filter_map(|place| old.at(place)) {
-            if let Some(hash) = L::key(&value).map(|key| self.hasher.hash_one(&key)) {
-                room.taken += usize::from(table.add(hash, value));
-            }
-        }
+        let values = (0..old.len()).filter_map(|place| old.at(place));
+        let contents: Vec<_> = values
+            .filter_map(|value| Some((L::key(&value).map(|key| self.hasher.hash_one(&key))?, value)))
+            .collect();
         drop(old);
+        room.taken = contents.len();
+        let table = Table::of(&contents);
+        drop(contents);
         shard.table.store(Arc::new(table));
     }
 }

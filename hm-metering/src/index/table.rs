@@ -31,12 +31,21 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// It is three fifths full with so many values.
-    pub(super) fn with_room_for(values: usize) -> Self {
-        let places = (values * 5 / 3).max(8);
+    /// One with these values and their hashes, three fifths full when there is one more. Nobody reads it yet, so this is done
+    /// without the steps that readers need.
+    pub(super) fn of(contents: &[(u64, Arc<T>)]) -> Self {
+        let places = ((contents.len() + 1) * 5 / 3).max(8);
+        let mut bytes = vec![FREE; places];
+        let mut values = vec![None; places];
+        for (hash, value) in contents {
+            if let Some(place) = way(*hash, places).find(|place| bytes[*place] == FREE) {
+                bytes[place] = byte(*hash);
+                values[place] = Some(Arc::clone(value));
+            }
+        }
         Self {
-            bytes: (0..places).map(|_| AtomicU8::new(FREE)).collect(),
-            values: (0..places).map(|_| ArcSwapOption::empty()).collect(),
+            bytes: bytes.into_iter().map(AtomicU8::new).collect(),
+            values: values.into_iter().map(ArcSwapOption::new).collect(),
         }
     }
 
@@ -58,7 +67,7 @@ impl<T> Table<T> {
     /// The place and the value that `is_meant`.
     pub(super) fn find(&self, hash: u64, is_meant: impl Fn(&T) -> bool) -> Option<(usize, Arc<T>)> {
         let byte = byte(hash);
-        for place in self.way(hash) {
+        for place in way(hash, self.len()) {
             let has = self.bytes[place].load(Ordering::Acquire);
             if has == FREE {
                 return None;
@@ -79,7 +88,7 @@ impl<T> Table<T> {
 
     /// Adds a value that is not in it. Answers whether the place was free before; one at least must be.
     pub(super) fn add(&self, hash: u64, value: Arc<T>) -> bool {
-        for place in self.way(hash) {
+        for place in way(hash, self.len()) {
             let has = self.bytes[place].load(Ordering::Relaxed);
             if has <= LEFT {
                 self.replace(place, value);
@@ -98,12 +107,12 @@ impl<T> Table<T> {
         self.bytes[place].store(LEFT, Ordering::Release);
         self.values[place].store(None);
     }
+}
 
-    fn way(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let places = self.len();
-        let home = ((u128::from(hash) * places as u128) >> 64) as usize;
-        (home..places).chain(0..home)
-    }
+/// All places, from the one that the hash says.
+fn way(hash: u64, places: usize) -> impl Iterator<Item = usize> {
+    let home = ((u128::from(hash) * places as u128) >> 64) as usize;
+    (home..places).chain(0..home)
 }
 
 const fn byte(hash: u64) -> u8 {
