@@ -22,8 +22,8 @@ pub(crate) trait Identity: Send + Sync + 'static {
     fn limits(&self) -> &KeyLimits;
 }
 
-/// The caller of a metered request, as its key's record says. Cheap to clone; handlers find it in the request's
-/// extensions.
+/// The caller of a metered request, as its key's record says. Cheap to clone; handlers get it from the
+/// [`Charge`](crate::Charge::principal) in the request's extensions.
 #[derive(Clone)]
 pub struct Principal(Source);
 
