@@ -9,7 +9,7 @@ use crate::key::KeyEnv;
 use crate::measures::OperationMeasures;
 use crate::name::{MeterName, OperationName};
 use crate::on_unavailable::OnUnavailable;
-use crate::principal::Principal;
+use crate::principal::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 use crate::usage::Outcome;
@@ -201,13 +201,13 @@ impl Operation {
     }
 
     /// Whether `caller` may do this at all, whatever its limits say. Nobody has no scope and no environment.
-    pub(crate) fn permit(&self, caller: Option<&Principal>) -> Result<(), Refusal> {
+    pub(crate) fn permit(&self, caller: Option<&dyn Identity>) -> Result<(), Refusal> {
         if let Some(env) = self.env
             && caller.is_none_or(|caller| caller.env() != env)
         {
             return Err(Refusal::new(RefusalKind::WrongEnvironment));
         }
-        let has = |scope: &String| caller.is_some_and(|caller| caller.has_scope(scope));
+        let has = |scope: &String| caller.is_some_and(|caller| caller.scopes().contains(scope));
         if let Some(scope) = self.scopes.iter().find(|scope| !has(scope)) {
             return Err(Refusal::new(RefusalKind::MissingScope).with_scope(scope));
         }
@@ -243,6 +243,7 @@ mod tests {
     use super::*;
     use crate::id::{AccountId, KeyId};
     use crate::name::PlanId;
+    use crate::principal::Principal;
     use crate::time::Timestamp;
 
     fn caller(env: KeyEnv, scopes: &[&str]) -> Principal {
@@ -253,7 +254,7 @@ mod tests {
     }
 
     fn refused(operation: &Operation, caller: &Principal) -> Option<(RefusalKind, Option<String>)> {
-        let refusal = operation.permit(Some(caller)).err()?;
+        let refusal = operation.permit(Some(caller.identity())).err()?;
         Some((refusal.kind(), refusal.scope().map(str::to_owned)))
     }
 

@@ -9,13 +9,33 @@ use crate::keys::{IpAllow, KeyLimits};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
+/// What says who a caller is: the answer of a verifier, or what the engine keeps of one.
+pub(crate) trait Identity: Send + Sync + 'static {
+    fn account(&self) -> AccountId;
+    fn plan(&self) -> &PlanId;
+    fn anchor(&self) -> Timestamp;
+    fn key(&self) -> Option<KeyId>;
+    fn user(&self) -> Option<UserId>;
+    fn env(&self) -> KeyEnv;
+    fn scopes(&self) -> &[String];
+    fn ip_allow(&self) -> &IpAllow;
+    fn limits(&self) -> &KeyLimits;
+}
+
 /// The caller of a metered request, as its key's record says. Cheap to clone; handlers get it from the
 /// [`Charge`](crate::Charge::principal) in the request's extensions.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Principal(Arc<Inner>);
+#[derive(Clone)]
+pub struct Principal(Source);
 
-#[derive(Clone, PartialEq, Eq)]
-struct Inner {
+#[derive(Clone)]
+enum Source {
+    Said(Arc<Said>),
+    Kept(Arc<dyn Identity>),
+}
+
+/// What a verifier said.
+#[derive(Clone)]
+struct Said {
     account: AccountId,
     plan: PlanId,
     anchor: Timestamp,
@@ -27,11 +47,49 @@ struct Inner {
     limits: KeyLimits,
 }
 
+impl Identity for Said {
+    fn account(&self) -> AccountId {
+        self.account
+    }
+
+    fn plan(&self) -> &PlanId {
+        &self.plan
+    }
+
+    fn anchor(&self) -> Timestamp {
+        self.anchor
+    }
+
+    fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    fn user(&self) -> Option<UserId> {
+        self.user
+    }
+
+    fn env(&self) -> KeyEnv {
+        self.env
+    }
+
+    fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    fn ip_allow(&self) -> &IpAllow {
+        &self.ip_allow
+    }
+
+    fn limits(&self) -> &KeyLimits {
+        &self.limits
+    }
+}
+
 impl Principal {
     /// A caller of `account`, on `plan`. `anchor` is when the account began: anchored periods count from it.
     #[must_use]
     pub fn new(account: AccountId, plan: PlanId, anchor: Timestamp) -> Self {
-        Self(Arc::new(Inner {
+        Self(Source::Said(Arc::new(Said {
             account,
             plan,
             anchor,
@@ -41,117 +99,160 @@ impl Principal {
             scopes: Vec::new(),
             ip_allow: IpAllow::default(),
             limits: KeyLimits::default(),
-        }))
+        })))
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        change(Arc::make_mut(&mut self.0));
-        self
+    /// Whom the engine keeps: nothing is copied.
+    pub(crate) fn kept(identity: Arc<dyn Identity>) -> Self {
+        Self(Source::Kept(identity))
+    }
+
+    pub(crate) fn identity(&self) -> &dyn Identity {
+        match &self.0 {
+            Source::Said(said) => &**said,
+            Source::Kept(kept) => &**kept,
+        }
+    }
+
+    fn change(self, change: impl FnOnce(&mut Said)) -> Self {
+        let mut said = match self.0 {
+            Source::Said(said) => said,
+            Source::Kept(kept) => Arc::new(Said {
+                account: kept.account(),
+                plan: kept.plan().clone(),
+                anchor: kept.anchor(),
+                key: kept.key(),
+                user: kept.user(),
+                env: kept.env(),
+                scopes: kept.scopes().to_vec(),
+                ip_allow: kept.ip_allow().clone(),
+                limits: kept.limits().clone(),
+            }),
+        };
+        change(Arc::make_mut(&mut said));
+        Self(Source::Said(said))
     }
 
     /// Says which key was presented.
     #[must_use]
     pub fn with_key(self, key: KeyId, env: KeyEnv) -> Self {
-        self.change(|inner| {
-            inner.key = Some(key);
-            inner.env = env;
+        self.change(|said| {
+            said.key = Some(key);
+            said.env = env;
         })
     }
 
     /// Says who made the key.
     #[must_use]
     pub fn with_user(self, user: UserId) -> Self {
-        self.change(|inner| inner.user = Some(user))
+        self.change(|said| said.user = Some(user))
     }
 
     /// Gives scopes.
     #[must_use]
     pub fn with_scopes(self, scopes: Vec<String>) -> Self {
-        self.change(|inner| inner.scopes = scopes)
+        self.change(|said| said.scopes = scopes)
     }
 
     /// Says from where the key may be used; anywhere unless said.
     #[must_use]
     pub fn with_ip_allow(self, ip_allow: IpAllow) -> Self {
-        self.change(|inner| inner.ip_allow = ip_allow)
+        self.change(|said| said.ip_allow = ip_allow)
     }
 
     /// Gives limits that hold for the key beside its account's; none unless said.
     #[must_use]
     pub fn with_limits(self, limits: KeyLimits) -> Self {
-        self.change(|inner| inner.limits = limits)
+        self.change(|said| said.limits = limits)
     }
 
     /// Who is billed and limited.
     #[must_use]
     pub fn account(&self) -> AccountId {
-        self.0.account
+        self.identity().account()
     }
 
     /// The account's plan when the key was looked up.
     #[must_use]
     pub fn plan(&self) -> &PlanId {
-        &self.0.plan
+        self.identity().plan()
     }
 
     /// When the account began.
     #[must_use]
     pub fn anchor(&self) -> Timestamp {
-        self.0.anchor
+        self.identity().anchor()
     }
 
     /// The key that was presented; none where something else than a stored key speaks for the account.
     #[must_use]
     pub fn key(&self) -> Option<KeyId> {
-        self.0.key
+        self.identity().key()
     }
 
     /// Who made the key.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
-        self.0.user
+        self.identity().user()
     }
 
     /// Whether it is a live or a test key.
     #[must_use]
     pub fn env(&self) -> KeyEnv {
-        self.0.env
+        self.identity().env()
     }
 
     /// What the key may do.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
-        &self.0.scopes
+        self.identity().scopes()
     }
 
     /// Whether the key has `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.0.scopes.iter().any(|has| has == scope)
+        self.scopes().iter().any(|has| has == scope)
     }
 
     /// From where the key may be used.
     #[must_use]
     pub fn ip_allow(&self) -> &IpAllow {
-        &self.0.ip_allow
+        self.identity().ip_allow()
     }
 
     /// The key's own limits.
     #[must_use]
     pub fn limits(&self) -> &KeyLimits {
-        &self.0.limits
+        self.identity().limits()
     }
 }
+
+/// Two are equal when they say the same, whoever keeps them.
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.account() == other.account()
+            && self.plan() == other.plan()
+            && self.anchor() == other.anchor()
+            && self.key() == other.key()
+            && self.user() == other.user()
+            && self.env() == other.env()
+            && self.scopes() == other.scopes()
+            && self.ip_allow() == other.ip_allow()
+            && self.limits() == other.limits()
+    }
+}
+
+impl Eq for Principal {}
 
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
-            .field("account", &self.0.account)
-            .field("plan", &self.0.plan)
-            .field("key", &self.0.key)
-            .field("user", &self.0.user)
-            .field("env", &self.0.env)
-            .field("scopes", &self.0.scopes)
+            .field("account", &self.account())
+            .field("plan", &self.plan())
+            .field("key", &self.key())
+            .field("user", &self.user())
+            .field("env", &self.env())
+            .field("scopes", &self.scopes())
             .finish_non_exhaustive()
     }
 }

@@ -23,7 +23,7 @@ use thiserror::Error;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<IpNet>", into = "Vec<IpNet>")]
-pub struct IpAllow(Box<[IpNet]>);
+pub struct IpAllow(Vec<IpNet>);
 
 /// More networks than a key may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -31,6 +31,8 @@ pub struct IpAllow(Box<[IpNet]>);
 pub struct TooManyNetworks;
 
 impl IpAllow {
+    pub(crate) const ANY: &Self = &Self(Vec::new());
+
     /// How many networks there may be.
     pub const MAX: usize = 64;
 
@@ -39,7 +41,7 @@ impl IpAllow {
     /// # Errors
     /// [`TooManyNetworks`], beyond [`IpAllow::MAX`].
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Result<Self, TooManyNetworks> {
-        let networks: Box<[IpNet]> = networks.into_iter().take(Self::MAX + 1).map(canonical).collect();
+        let networks: Vec<IpNet> = networks.into_iter().take(Self::MAX + 1).map(canonical).collect();
         if networks.len() > Self::MAX {
             return Err(TooManyNetworks);
         }
@@ -65,7 +67,7 @@ impl IpAllow {
     /// The networks.
     #[must_use]
     pub const fn networks(&self) -> &[IpNet] {
-        &self.0
+        self.0.as_slice()
     }
 }
 
@@ -79,7 +81,7 @@ impl TryFrom<Vec<IpNet>> for IpAllow {
 
 impl From<IpAllow> for Vec<IpNet> {
     fn from(allow: IpAllow) -> Self {
-        allow.0.into_vec()
+        allow.0
     }
 }
 

@@ -14,7 +14,7 @@ use crate::plan::RateLimit;
 /// It is written as a list, `[{ "name": "key", "limit": 10, "perMicros": 1000000, "burst": 20 }]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<RateText>", into = "Vec<RateText>")]
-pub struct KeyLimits(Box<[RateLimit]>);
+pub struct KeyLimits(Vec<RateLimit>);
 
 /// Why a key can't have these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -37,6 +37,8 @@ pub enum KeyLimitsError {
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl KeyLimits {
+    pub(crate) const NONE: &Self = &Self(Vec::new());
+
     /// How many rates there may be.
     pub const MAX_RATES: usize = 4;
 
@@ -45,7 +47,7 @@ impl KeyLimits {
     /// # Errors
     /// [`KeyLimitsError`], for the first thing that is wrong.
     pub fn new(rates: impl IntoIterator<Item = RateLimit>) -> Result<Self, KeyLimitsError> {
-        let rates: Box<[RateLimit]> = rates.into_iter().take(Self::MAX_RATES + 1).collect();
+        let rates: Vec<RateLimit> = rates.into_iter().take(Self::MAX_RATES + 1).collect();
         if rates.len() > Self::MAX_RATES {
             return Err(KeyLimitsError::TooMany);
         }
@@ -56,7 +58,7 @@ impl KeyLimits {
     /// The rates.
     #[must_use]
     pub const fn rates(&self) -> &[RateLimit] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// Whether there are none.

@@ -41,6 +41,7 @@ pub(crate) const METHOD_MAX: usize = 32;
 pub(crate) struct Admitted {
     pub(super) engine: Arc<Engine>,
     pub(super) caller: Arc<Caller>,
+    pub(super) principal: Principal,
     pub(super) request: Undecided,
     pub(super) holds: Holds,
     pub(super) is_reserved: bool,
@@ -70,7 +71,7 @@ pub(super) type Charged = SmallVec<[(MeterName, Units); 2]>;
 
 impl Admitted {
     pub(super) fn principal(&self) -> &Principal {
-        &self.caller.principal
+        &self.principal
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -116,10 +117,7 @@ impl Admitted {
         let (account, now) = (self.account(), self.engine.now());
         let quota = lacking.and_then(|(place, need)| {
             let hold = &self.holds[place];
-            let (quota, _) = account
-                .quotas
-                .iter()
-                .find(|(quota, _)| quota.meter == *hold.meter())?;
+            let (quota, _) = account.quotas().find(|(quota, _)| quota.meter == *hold.meter())?;
             Some(refuse_for_quota(account, quota, &hold.lease, need, now))
         });
         let (refusal, report) = match quota {
@@ -223,7 +221,7 @@ impl Admitted {
             would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
             units: &units,
-            plan: self.account().plan.id.as_str(),
+            plan: self.account().plan().id.as_str(),
             charges: &charges,
         };
         self.engine.append(&draft, self.is_reserved);

@@ -1,5 +1,6 @@
 //! A rate limit's bucket, and taking from several of them or from none.
 
+use std::iter::zip;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -8,12 +9,32 @@ use crate::plan::RateLimit;
 use crate::rate::gcra::{Check, Rate};
 use crate::sync::AtomicU64;
 
-/// A rate limit and its state.
+/// A rate limit, without a state: the same for all that it holds for.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct BucketTerms {
     pub(crate) limit: RateLimit,
     rate: Rate,
-    full_at: AtomicU64,
+}
+
+/// Several rate limits and their states, which are kept apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Buckets<'a> {
+    terms: &'a [BucketTerms],
+    full_at: &'a [AtomicU64],
+}
+
+/// A rate limit and its state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket<'a> {
+    terms: &'a BucketTerms,
+    full_at: &'a AtomicU64,
+}
+
+/// Rate limits that hold for one only, with their states.
+#[derive(Debug)]
+pub(crate) struct OwnBuckets {
+    terms: Box<[BucketTerms]>,
+    full_at: Box<[AtomicU64]>,
 }
 
 /// What was seen of several buckets that all had room.
@@ -22,25 +43,59 @@ pub(crate) type Seen = SmallVec<[u64; 4]>;
 /// The bucket without room, by its position, that makes the caller wait longest.
 pub(crate) type Violated = (usize, Check);
 
-impl Bucket {
+impl BucketTerms {
     pub(crate) fn new(limit: &RateLimit) -> Self {
         Self {
             rate: Rate::new(limit.limit, limit.per, limit.burst),
             limit: limit.clone(),
-            full_at: AtomicU64::new(0),
+        }
+    }
+}
+
+impl OwnBuckets {
+    pub(crate) fn new(limits: &[RateLimit]) -> Self {
+        Self {
+            terms: limits.iter().map(BucketTerms::new).collect(),
+            full_at: limits.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
+    pub(crate) const fn get(&self) -> Buckets<'_> {
+        Buckets::new(&self.terms, &self.full_at)
+    }
+}
+
+impl<'a> Buckets<'a> {
+    /// One state for each limit; a limit without a state does not hold.
+    pub(crate) const fn new(terms: &'a [BucketTerms], full_at: &'a [AtomicU64]) -> Self {
+        Self { terms, full_at }
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Bucket<'a>> + Clone {
+        zip(self.terms, self.full_at).map(|(terms, full_at)| Bucket { terms, full_at })
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.terms.len()
+    }
+}
+
+impl<'a> Bucket<'a> {
+    /// What it allows.
+    pub(crate) const fn limit(self) -> &'a RateLimit {
+        &self.terms.limit
+    }
+
     /// Takes `units`, or nothing.
-    pub(crate) fn take(&self, now: u64, units: u32) -> Check {
+    pub(crate) fn take(self, now: u64, units: u32) -> Check {
         self.take_seen(self.full_at.load(Ordering::Acquire), now, units)
     }
 
     /// The same, if its state is most likely what was seen a moment ago.
-    fn take_seen(&self, seen: u64, now: u64, units: u32) -> Check {
+    fn take_seen(self, seen: u64, now: u64, units: u32) -> Check {
         let mut full_at = seen;
         loop {
-            let check = self.rate.check(full_at, now, units);
+            let check = self.terms.rate.check(full_at, now, units);
             let Check::Fits(next) = check else {
                 return check;
             };
@@ -55,8 +110,8 @@ impl Bucket {
     }
 
     /// Undoes a take of a moment ago.
-    pub(crate) fn put_back(&self, units: u32) {
-        let weight = self.rate.weight(units);
+    pub(crate) fn put_back(self, units: u32) {
+        let weight = self.terms.rate.weight(units);
         // The closure always answers, so there is no error to handle.
         let _ = self
             .full_at
@@ -66,24 +121,28 @@ impl Bucket {
     }
 
     /// What a request for `units` would meet now. Takes nothing.
-    pub(crate) fn peek(&self, now: u64, units: u32) -> Check {
-        self.rate.check(self.full_at.load(Ordering::Acquire), now, units)
+    pub(crate) fn peek(self, now: u64, units: u32) -> Check {
+        self.terms
+            .rate
+            .check(self.full_at.load(Ordering::Acquire), now, units)
     }
 
     /// How many units could be taken now.
-    pub(crate) fn remaining(&self, now: u64) -> u32 {
-        self.rate.remaining(self.full_at.load(Ordering::Acquire), now)
+    pub(crate) fn remaining(self, now: u64) -> u32 {
+        self.terms
+            .rate
+            .remaining(self.full_at.load(Ordering::Acquire), now)
     }
 
     #[cfg(test)]
-    pub(crate) fn state(&self) -> u64 {
+    pub(crate) fn state(self) -> u64 {
         self.full_at.load(Ordering::Acquire)
     }
 }
 
 /// Looks whether every bucket has room for `units`. Takes nothing.
 pub(crate) fn look<'a>(
-    buckets: impl Iterator<Item = &'a Bucket>,
+    buckets: impl Iterator<Item = Bucket<'a>>,
     now: u64,
     units: u32,
 ) -> Result<Seen, Violated> {
@@ -91,7 +150,7 @@ pub(crate) fn look<'a>(
     let mut violated: Option<Violated> = None;
     for (position, bucket) in buckets.enumerate() {
         let full_at = bucket.full_at.load(Ordering::Acquire);
-        match bucket.rate.check(full_at, now, units) {
+        match bucket.terms.rate.check(full_at, now, units) {
             Check::Fits(_) => seen.push(full_at),
             check if violated.is_none_or(|(_, longest)| wait(check) > wait(longest)) => {
                 violated = Some((position, check));
@@ -104,7 +163,7 @@ pub(crate) fn look<'a>(
 
 /// Takes `units` from every bucket that [`look`] has seen, or from none: somebody else may have been faster since.
 pub(crate) fn take<'a>(
-    buckets: impl Iterator<Item = &'a Bucket> + Clone,
+    buckets: impl Iterator<Item = Bucket<'a>> + Clone,
     seen: &Seen,
     now: u64,
     units: u32,
@@ -120,7 +179,7 @@ pub(crate) fn take<'a>(
 }
 
 /// Undoes a [`take`] of a moment ago.
-pub(crate) fn put_back<'a>(buckets: impl Iterator<Item = &'a Bucket>, units: u32) {
+pub(crate) fn put_back<'a>(buckets: impl Iterator<Item = Bucket<'a>>, units: u32) {
     buckets.for_each(|bucket| bucket.put_back(units));
 }
 
@@ -140,68 +199,77 @@ mod tests {
 
     const NOW: u64 = 10_000_000_000;
 
-    fn bucket(limit: u32) -> Bucket {
-        Bucket::new(&RateLimit {
+    fn buckets(limits: &[u32]) -> OwnBuckets {
+        let limit = |limit: &u32| RateLimit {
             name: "second".to_owned(),
-            limit,
+            limit: *limit,
             per: Duration::from_secs(1),
-            burst: limit,
-        })
+            burst: *limit,
+        };
+        OwnBuckets::new(&limits.iter().map(limit).collect::<Vec<_>>())
     }
 
-    fn taken(buckets: &[Bucket], units: u32) -> Result<(), Violated> {
+    fn remaining(buckets: Buckets<'_>) -> Vec<u32> {
+        buckets.iter().map(|bucket| bucket.remaining(NOW)).collect()
+    }
+
+    fn state(buckets: Buckets<'_>) -> Vec<u64> {
+        buckets.iter().map(Bucket::state).collect()
+    }
+
+    fn taken(buckets: Buckets<'_>, units: u32) -> Result<(), Violated> {
         let seen = look(buckets.iter(), NOW, units)?;
         take(buckets.iter(), &seen, NOW, units)
     }
 
     #[test]
     fn what_is_put_back_can_be_taken_again() {
-        let buckets = [bucket(2)];
-        assert!(taken(&buckets, 2).is_ok());
-        assert!(matches!(taken(&buckets, 1), Err((0, Check::Later(_)))));
-        buckets[0].put_back(1);
-        assert_eq!(buckets[0].remaining(NOW), 1);
-        assert!(taken(&buckets, 1).is_ok());
+        let own = buckets(&[2]);
+        let buckets = own.get();
+        assert!(taken(buckets, 2).is_ok());
+        assert!(matches!(taken(buckets, 1), Err((0, Check::Later(_)))));
+        put_back(buckets.iter(), 1);
+        assert_eq!(remaining(buckets), [1]);
+        assert!(taken(buckets, 1).is_ok());
     }
 
     #[test]
     fn what_one_bucket_has_no_room_for_is_taken_from_none() {
-        let buckets = [bucket(9), bucket(2), bucket(5), bucket(1)];
-        assert!(taken(&buckets, 1).is_ok());
-        let before: Vec<_> = buckets.iter().map(Bucket::state).collect();
-        assert!(matches!(taken(&buckets, 1), Err((3, Check::Later(_)))));
-        assert!(matches!(taken(&buckets, 2), Err((3, Check::Never))));
-        assert!(matches!(taken(&buckets, 6), Err((_, Check::Never))));
-        assert_eq!(buckets.iter().map(Bucket::state).collect::<Vec<_>>(), before);
+        let own = buckets(&[9, 2, 5, 1]);
+        let buckets = own.get();
+        assert!(taken(buckets, 1).is_ok());
+        let before = state(buckets);
+        assert!(matches!(taken(buckets, 1), Err((3, Check::Later(_)))));
+        assert!(matches!(taken(buckets, 2), Err((3, Check::Never))));
+        assert!(matches!(taken(buckets, 6), Err((_, Check::Never))));
+        assert_eq!(state(buckets), before);
     }
 
     #[test]
     fn one_that_was_overtaken_since_the_look_takes_from_none() {
-        let buckets = [bucket(9), bucket(1)];
+        let own = buckets(&[9, 1]);
+        let buckets = own.get();
         let seen = look(buckets.iter(), NOW, 1).unwrap();
-        assert!(taken(&buckets, 1).is_ok());
-        let before: Vec<_> = buckets.iter().map(Bucket::state).collect();
+        assert!(taken(buckets, 1).is_ok());
+        let before = state(buckets);
         assert!(matches!(
             take(buckets.iter(), &seen, NOW, 1),
             Err((1, Check::Later(_)))
         ));
-        assert_eq!(buckets.iter().map(Bucket::state).collect::<Vec<_>>(), before);
+        assert_eq!(state(buckets), before);
     }
 
     #[test]
     fn threads_take_no_more_than_the_burst() {
-        let buckets = [bucket(100), bucket(150)];
+        let own = buckets(&[100, 150]);
+        let buckets = own.get();
         let taken: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..200).filter(|_| taken(&buckets, 1).is_ok()).count()))
+                .map(|_| scope.spawn(|| (0..200).filter(|_| taken(buckets, 1).is_ok()).count()))
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(taken, 100);
-        assert_eq!(
-            (buckets[0].remaining(NOW), buckets[1].remaining(NOW)),
-            (0, 50),
-            "those who were refused took nothing"
-        );
+        assert_eq!(remaining(buckets), [0, 50], "those who were refused took nothing");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::Account;
-use super::bucket::{self, Bucket};
+use super::bucket::{self, Buckets};
 use super::hold::{Hold, Holds};
 use super::look::{fall_back, look};
 use super::report::LimitReport;
@@ -12,7 +12,7 @@ use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_f
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
 use crate::plan::{ConcurrencyLimit, Quota};
-use crate::quota::{Counter, Lease, LeaseBook, Take, nanos};
+use crate::quota::{Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -55,7 +55,7 @@ pub(crate) struct Now {
 /// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     store: Store,
@@ -75,7 +75,7 @@ pub(crate) fn decide(
 #[cold]
 fn refuse(
     account: &Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     operation: &Operation,
     missed: Missed<'_>,
     now: Now,
@@ -118,7 +118,7 @@ pub(super) enum Missed<'a> {
 /// Takes what `operation` needs of every limit, or of none.
 fn take_all<'a>(
     account: &'a Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     operation: &Operation,
     (book, store): (Option<&Arc<LeaseBook>>, Store),
     now: Now,
@@ -126,18 +126,18 @@ fn take_all<'a>(
     let policy = operation.when_unavailable();
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
-    let buckets = account.buckets.iter().chain(own);
+    let buckets = account.buckets().iter().chain(own.iter());
     let seen = bucket::look(buckets.clone(), ticks, rate_units).map_err(violated)?;
-    account.slots.look().map_err(Missed::Slot)?;
+    account.slots().look().map_err(Missed::Slot)?;
     let mut holds = Holds {
         rate_units,
         ..Holds::default()
     };
     if let Some(book) = book {
-        for (quota, counter) in &account.quotas {
+        for (quota, counter) in account.quotas() {
             // What the operation does not name it does not take.
             if let Some(need) = operation.cost_in(&quota.meter) {
-                let lease = open(account, quota, counter, now.wall);
+                let lease = counter.open(now.wall);
                 let looked = look(quota, lease, need, book, ticks);
                 let hold = match looked {
                     Err(Missed::Ask { lease, limit, need }) if policy != OnUnavailable::Closed => {
@@ -151,7 +151,7 @@ fn take_all<'a>(
         }
     }
     // Everything has room. From here on something is taken.
-    holds.slots = account.slots.occupy().map_err(Missed::Slot)?;
+    holds.slots = account.slots().occupy().map_err(Missed::Slot)?;
     bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
     for (position, hold) in holds.quotas.iter().enumerate() {
         if !hold.leased {
@@ -186,15 +186,7 @@ fn renew(hold: &Hold, book: Option<&Arc<LeaseBook>>, ticks: u64) {
 }
 
 /// Undoes what was taken for a request that is not served after all. Its slots are given back when `holds` is dropped.
-pub(crate) fn undo(account: &Account, own: &[Bucket], holds: &Holds) {
+pub(crate) fn undo(account: &Account, own: Buckets<'_>, holds: &Holds) {
     holds.iter().for_each(|hold| hold.put_back(hold.units));
-    bucket::put_back(account.buckets.iter().chain(own), holds.rate_units);
-}
-
-/// The window of a quota's present period.
-pub(crate) fn open(account: &Account, quota: &Quota, counter: &Arc<Counter>, now: Timestamp) -> Arc<Lease> {
-    let (rule, anchor) = (quota.period, account.anchor);
-    counter
-        .at(now, rule, anchor)
-        .unwrap_or_else(|| counter.open(now, rule, anchor))
+    bucket::put_back(account.buckets().iter().chain(own.iter()), holds.rate_units);
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::bucket::Bucket;
+use super::bucket::{self, OwnBuckets};
 use super::directory::{Caller, Directory, Fingerprint};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::key::PresentedKey;
@@ -65,25 +65,26 @@ impl Filled {
 /// is refused for its sake. When it is used up, requests with keys that are not in memory are refused for the moment
 /// (503: nobody can tell), and those with keys in memory notice nothing, also when their verdict has to be renewed.
 #[derive(Debug)]
-pub(crate) struct Budget(Bucket);
+pub(crate) struct Budget(OwnBuckets);
 
 impl Budget {
     /// `per_second` flow back in each second.
     pub(crate) fn new(per_second: u32) -> Self {
-        Self(Bucket::new(&RateLimit {
+        Self(OwnBuckets::new(&[RateLimit {
             name: String::new(),
             limit: per_second,
             per: Duration::from_secs(1),
             burst: UNDER_WAY,
-        }))
+        }]))
     }
 
     fn take(&self, now: Duration) -> bool {
-        matches!(self.0.take(nanos(now), 1), Check::Fits(_))
+        let mut buckets = self.0.get().iter();
+        buckets.all(|bucket| matches!(bucket.take(nanos(now), 1), Check::Fits(_)))
     }
 
     fn put_back(&self) {
-        self.0.put_back(1);
+        bucket::put_back(self.0.get().iter(), 1);
     }
 }
 
@@ -201,7 +202,7 @@ impl Filler {
                 Verdict::Valid(verified) => {
                     let plan = self.plans.plan_for(&verified.principal).await?;
                     let (book, asked) = (self.book.as_deref(), (since, asked_at));
-                    if let Some(caller) = self.directory.keep(fingerprint, verified, plan, book, asked) {
+                    if let Some(caller) = self.directory.keep(fingerprint, &verified, plan, book, asked) {
                         return Ok(Filled::Caller(caller));
                     }
                 }

@@ -51,7 +51,7 @@ impl Hold {
     }
 
     pub(crate) fn meter(&self) -> &MeterName {
-        &self.lease.window().key().meter
+        self.lease.window().meter()
     }
 
     /// Whether it is `units` of `meter`, out of a lease, and something.

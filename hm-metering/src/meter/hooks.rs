@@ -97,7 +97,7 @@ impl Hooked {
 
     pub(crate) fn decide(
         &self,
-        caller: &Principal,
+        caller: impl FnOnce() -> Principal,
         operation: &Operation,
         call: Option<&Call<'_>>,
         measures: &Measures,
@@ -105,7 +105,7 @@ impl Hooked {
         let (Some(hooks), Some(call)) = (&self.0, call) else {
             return Ok(());
         };
-        let decide = AssertUnwindSafe(|| hooks.decide(caller, operation, call));
+        let decide = AssertUnwindSafe(|| hooks.decide(&caller(), operation, call));
         catch_unwind(decide).unwrap_or_else(|_| {
             note_panic("decide", measures);
             Err(Refusal::new(RefusalKind::Unavailable).with_retry_after(SOON))

@@ -21,7 +21,7 @@ impl Engine {
     /// Everything that can be decided from memory, in the order that a caller should meet it.
     pub(super) fn decide(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: &Operation,
         (client, call): (impl FnOnce() -> Option<IpAddr>, Option<&Call<'_>>),
         store: Store,
@@ -34,7 +34,7 @@ impl Engine {
         if let Err(refusal) = caller.check_address(client) {
             return Decided::refused(refusal, None);
         }
-        if let Err(refusal) = operation.permit(Some(&caller.principal)) {
+        if let Err(refusal) = operation.permit(Some(&**caller)) {
             return match report::standing::stand(&caller.account, self.book.is_some(), now) {
                 Ok(report) => Decided::refused(refusal, Some(report)),
                 Err(lease) => Decided::Ask(Question {
@@ -46,14 +46,14 @@ impl Engine {
         }
         if let Err(refusal) = self
             .hooks
-            .decide(&caller.principal, operation, call, &self.measures)
+            .decide(|| caller.principal(), operation, call, &self.measures)
         {
             let report = report::standing::stand(&caller.account, self.book.is_some(), now).ok();
             return Decided::refused(refusal, report);
         }
         match decide(
             &caller.account,
-            &caller.buckets,
+            caller.buckets(),
             operation,
             self.book.as_ref(),
             store,
@@ -84,7 +84,7 @@ impl Engine {
         // The event's place is taken before the request is served, so that none is ever lost there.
         let is_reserved = self.log.reserve(0);
         if !is_reserved && (!self.sheds || self.log.is_closed()) {
-            decide::undo(&caller.account, &caller.buckets, &holds);
+            decide::undo(&caller.account, caller.buckets(), &holds);
             let why = if self.log.is_closed() {
                 "the meter has been shut down"
             } else {
@@ -101,6 +101,7 @@ impl Engine {
         let is_of_store = holds.is_fallback();
         let admitted = Arc::new(Admitted {
             engine: Arc::clone(self),
+            principal: caller.principal(),
             caller,
             request: request(),
             holds,

@@ -38,6 +38,7 @@ mod shutdown;
 mod slots;
 mod start;
 mod tally;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -220,15 +221,17 @@ impl Meter {
         headers: &HeaderMap,
         request_id: &str,
     ) -> Result<(), Box<Rejection>> {
-        operation.permit(caller).map_err(|refusal| {
-            let asked = Asked {
-                request_id: request_id.to_owned(),
-                form: Form::of(headers),
-                operation: Some(Arc::clone(operation)),
-                principal: caller.cloned(),
-            };
-            self.0.reject(refusal, None, asked)
-        })
+        operation
+            .permit(caller.map(Principal::identity))
+            .map_err(|refusal| {
+                let asked = Asked {
+                    request_id: request_id.to_owned(),
+                    form: Form::of(headers),
+                    operation: Some(Arc::clone(operation)),
+                    principal: caller.cloned(),
+                };
+                self.0.reject(refusal, None, asked)
+            })
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key

@@ -8,6 +8,7 @@ use shuttle::thread;
 
 use super::account::Account;
 use super::report::{HeaderStyle, Shapes};
+use super::terms::Terms;
 use crate::id::AccountId;
 use crate::name::PlanId;
 use crate::plan::{Plan, RateLimit};
@@ -32,14 +33,8 @@ fn account() -> Account {
         quotas: Vec::new(),
     });
     let id = AccountId::from_uuid(uuid::Uuid::nil());
-    Account::new(
-        id,
-        plan,
-        Timestamp::from_micros(0),
-        None,
-        &Shapes::new(HeaderStyle::default()),
-        None,
-    )
+    let terms = Terms::new(plan, &Shapes::new(HeaderStyle::default()), None);
+    Account::new(id, terms, Timestamp::from_micros(0), None)
 }
 
 #[test]
@@ -49,7 +44,7 @@ fn a_rate_never_gives_more_than_its_burst_and_gets_back_what_is_put_back() {
         let requests = [(); 3].map(|()| {
             let (account, out) = (Arc::clone(&account), Arc::clone(&out));
             thread::spawn(move || {
-                let bucket = &account.buckets[0];
+                let bucket = account.buckets().iter().next().unwrap();
                 for is_kept in [false, true] {
                     if matches!(bucket.take(NOW, 1), Check::Fits(_)) {
                         assert!(out.fetch_add(1, Ordering::SeqCst) < BURST, "more than the burst");
@@ -63,6 +58,9 @@ fn a_rate_never_gives_more_than_its_burst_and_gets_back_what_is_put_back() {
         });
         requests.into_iter().for_each(|request| request.join().unwrap());
         let out = out.load(Ordering::SeqCst);
-        assert_eq!(account.buckets[0].remaining(NOW), BURST - out);
+        assert_eq!(
+            account.buckets().iter().next().unwrap().remaining(NOW),
+            BURST - out
+        );
     });
 }

@@ -15,6 +15,7 @@ use super::tally::cut;
 use super::undecided::Undecided;
 use super::{Admit, Engine};
 use crate::operation::Operation;
+use crate::principal::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::usage::Outcome;
 use crate::usage::journal::record::Draft;
@@ -64,7 +65,7 @@ impl Engine {
     pub(super) fn refuse(
         &self,
         request: &Undecided,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         refusal: Refusal,
         report: Option<LimitReport>,
         now: Now,
@@ -80,9 +81,9 @@ impl Engine {
         let draft = Draft {
             id: request.id,
             at: request.arrived.wall,
-            account: caller.principal.account(),
-            user: caller.principal.user(),
-            key: caller.principal.key(),
+            account: caller.account.id,
+            user: caller.user(),
+            key: caller.key(),
             status: refusal.status().as_u16(),
             outcome: Outcome::Refused,
             grpc_status: None,
@@ -100,7 +101,7 @@ impl Engine {
             would_refuse: None,
             tags: &[],
             units: &[],
-            plan: caller.account.plan.id.as_str(),
+            plan: caller.account.plan().id.as_str(),
             charges: &[],
         };
         // Half of the room is for requests that were let through: one who is refused often must not get others refused.

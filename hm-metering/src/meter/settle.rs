@@ -3,7 +3,6 @@
 use smallvec::SmallVec;
 
 use super::admitted::{Admitted, Charged};
-use super::decide::open;
 use super::hold::Hold;
 use crate::charge_rule::Overrun;
 use crate::name::MeterName;
@@ -110,10 +109,10 @@ impl Settling<'_> {
     /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
     fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
         let (account, arrived) = (self.admitted.account(), self.admitted.request.arrived.wall);
-        let Some((quota, counter)) = account.quotas.iter().find(|(quota, _)| quota.meter == *meter) else {
+        let Some((quota, counter)) = account.quotas().find(|(quota, _)| quota.meter == *meter) else {
             return;
         };
-        let lease = open(account, quota, counter, arrived);
+        let lease = counter.open(arrived);
         lease.window().note_taken(units);
         let taken = lease.window().taken_by_all();
         self.over |= quota.limit.is_some_and(|limit| taken > limit);
@@ -131,7 +130,7 @@ impl Settling<'_> {
         }
         self.charges.push(record::Charge {
             meter: u8::try_from(at).unwrap_or(u8::MAX),
-            period: lease.window().key().period,
+            period: lease.window().period(),
             limit,
             lease: leased.then(|| lease.token()).flatten(),
             units,

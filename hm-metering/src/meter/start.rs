@@ -79,6 +79,10 @@ impl MeterBuilder {
             staleness: self.staleness,
         };
         let directory = Arc::new(Directory::new(bounds, Shapes::new(self.headers)));
+        if let Some(book) = &book {
+            let users = Arc::downgrade(&directory);
+            book.set_users(users);
+        }
         let feed = Feed {
             verifier: Arc::clone(&self.verifier),
             directory: Arc::clone(&directory),

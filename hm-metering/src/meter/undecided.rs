@@ -73,7 +73,7 @@ impl Undecided {
     pub(super) fn rejected(
         &self,
         engine: &Engine,
-        caller: Option<&Caller>,
+        caller: Option<&Arc<Caller>>,
         refusal: Refusal,
         report: Option<LimitReport>,
     ) -> Box<Rejection> {
@@ -82,7 +82,7 @@ impl Undecided {
             request_id: given.map_or_else(|| self.id.to_string(), str::to_owned),
             form: self.form,
             operation: Some(Arc::clone(&self.operation)),
-            principal: caller.map(|caller| caller.principal.clone()),
+            principal: caller.map(Caller::principal),
         };
         // How long a refusal took is no response time.
         self.operation.note_finished(Outcome::Refused, Duration::ZERO);

@@ -1,15 +1,19 @@
 //! One counter's lease: its window, the operation that is under way, and what the last ones answered.
 
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{FencingToken, LeaseAsk, QuotaKey, QuotaWindow, Release, Window};
-use crate::sync::{AtomicBool, AtomicU64, Mutex};
+use super::tick::Tick;
+use super::{FencingToken, LeaseAsk, QuotaWindow, Release, START, Window};
+use crate::id::AccountId;
+use crate::name::MeterName;
+use crate::period::Period;
+use crate::sync::{AtomicU64, Mutex};
 use crate::units::Units;
 
 /// No store gives out so many tokens.
@@ -29,33 +33,119 @@ pub(crate) enum Answer {
 /// A counter's window and what is needed to lease for it.
 pub(crate) struct Lease {
     pub(super) window: Window,
-    /// One operation of this counter runs at a time.
-    pub(super) busy: AtomicBool,
-    /// Units that requests wait for.
-    pub(super) waiting: AtomicU64,
     /// The token to settle with, as a number; [`NO_TOKEN`] as long as nothing was leased.
     token: AtomicU64,
     state: Mutex<LeaseState>,
 }
 
+/// How busy a lease is, and what goes on with it. There is one for each counter in use, so it is small.
 #[derive(Default)]
 pub(super) struct LeaseState {
+    /// What goes on at the moment; none when nothing does.
+    going_on: Option<Box<GoingOn>>,
+    /// The lower half of what was taken when the lease was last looked after.
+    taken_before: u32,
+    /// How much was lately taken between two looks; halved with each.
+    pub(super) recent: u32,
+    /// How many units were asked for last, before what was left bounded it.
+    size: u32,
+    /// When something was last granted and not given back since.
+    pub(super) granted_at: Option<Tick>,
+    /// When something was last granted or taken, as far as was looked.
+    active_at: Option<Tick>,
+    /// One more than what the store last said is neither used nor leased, or the most that this can hold.
+    left: Option<NonZeroU32>,
+}
+
+/// What few leases have at a time.
+#[derive(Default)]
+struct GoingOn {
     /// An operation whose outcome is unknown. It is repeated before any other.
-    pub(super) pending: Option<Box<Operation>>,
+    pending: Option<Operation>,
     /// Where those who wait hear of the operation under way; none unless somebody does.
     answers: Option<watch::Sender<Answer>>,
-    /// How many units were asked for last, before what was left bounded it.
-    pub(super) size: u64,
-    /// When something was last granted and not given back since, on the same clock.
-    pub(super) granted_at: Option<NonZeroU64>,
-    /// What the store last said is neither used nor leased.
-    pub(super) left: Option<Units>,
-    /// What was taken when the lease was last looked after.
-    pub(super) taken_before: u64,
-    /// How much was lately taken between two looks; halved with each.
-    pub(super) recent: u64,
-    /// When something was last granted or taken, as far as was looked; nanoseconds of the monotonic clock.
-    pub(super) active_at: u64,
+    /// Units that requests wait for.
+    waiting: Units,
+}
+
+impl LeaseState {
+    pub(super) fn pending(&self) -> Option<&Operation> {
+        self.going_on.as_ref()?.pending.as_ref()
+    }
+
+    pub(super) fn set_pending(&mut self, operation: Option<Operation>) {
+        if operation.is_some() || self.going_on.is_some() {
+            self.change(|going_on| going_on.pending = operation);
+        }
+    }
+
+    /// Units that requests wait for.
+    pub(super) fn waiting(&self) -> Units {
+        self.going_on
+            .as_ref()
+            .map_or(Units::ZERO, |going_on| going_on.waiting)
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut GoingOn) -> T) -> T {
+        let going_on = self.going_on.get_or_insert_default();
+        let answer = change(going_on);
+        if going_on.pending.is_none() && going_on.answers.is_none() && going_on.waiting.is_zero() {
+            self.going_on = None;
+        }
+        answer
+    }
+
+    /// How many units were asked for last.
+    pub(super) fn size(&self) -> u64 {
+        self.size.into()
+    }
+
+    pub(super) fn set_size(&mut self, size: u64) {
+        self.size = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+
+    /// A wish that was cut says nothing about the next one.
+    pub(super) fn bound_size(&mut self, by: Units) {
+        self.set_size(self.size().min(by.get().max(START)));
+    }
+
+    /// What the store last said is neither used nor leased, unless that is more than matters; none when it has not been
+    /// asked.
+    pub(super) fn left(&self) -> Option<Units> {
+        self.left.map(|left| Units::from(left.get() - 1))
+    }
+
+    pub(super) fn set_left(&mut self, left: Option<Units>) {
+        self.left = left.map(|left| {
+            let left = u32::try_from(left.get()).unwrap_or(u32::MAX);
+            NonZeroU32::MIN.saturating_add(left)
+        });
+    }
+
+    pub(super) const fn note_active(&mut self, now: Duration) {
+        self.active_at = Some(Tick::at(now));
+    }
+
+    /// For how long nothing was taken, as far as was looked.
+    fn idle(&self, now: Duration) -> Duration {
+        self.active_at.map_or(Duration::MAX, |at| at.age(now))
+    }
+
+    /// Notes what has been taken until `now`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "two looks are nearer to each other than that"
+    )]
+    pub(super) fn note_taken(&mut self, taken: u64, now: Duration) {
+        let spent = (taken as u32).wrapping_sub(self.taken_before);
+        if spent != 0 {
+            self.taken_before = taken as u32;
+            self.note_active(now);
+        }
+        // Less than nothing if more was put back than taken.
+        let spent = u32::try_from(spent.cast_signed()).unwrap_or(0);
+        self.recent = spent.max(self.recent / 2);
+    }
 }
 
 /// An operation of the store, to be repeated if its outcome is unknown.
@@ -77,11 +167,9 @@ impl Operation {
 }
 
 impl Lease {
-    pub(super) fn new(key: QuotaKey) -> Self {
+    pub(super) fn new(account: AccountId, meter: Arc<MeterName>, period: Period) -> Self {
         Self {
-            window: Window::new(key),
-            busy: AtomicBool::new(false),
-            waiting: AtomicU64::new(0),
+            window: Window::new(account, meter, period),
             token: AtomicU64::new(NO_TOKEN),
             state: Mutex::default(),
         }
@@ -93,27 +181,31 @@ impl Lease {
 
     /// The window that moves with time, where the limit holds for one.
     pub(super) fn quota_window(&self) -> Option<QuotaWindow> {
-        let key = self.window.key();
         self.window.since().map(|since| QuotaWindow {
-            account: key.account,
-            meter: key.meter.clone(),
+            account: self.window.account(),
+            meter: self.window.meter().clone(),
             since,
         })
     }
 
     /// The answer of the operation that ends next.
     pub(super) fn next_answer(&self) -> watch::Receiver<Answer> {
-        self.with_state(|state| {
-            let answers = state
+        let subscribe = |going_on: &mut GoingOn| {
+            let answers = going_on
                 .answers
                 .get_or_insert_with(|| watch::Sender::new(Answer::Granted));
             answers.subscribe()
-        })
+        };
+        self.with_state(|state| state.change(subscribe))
     }
 
     /// Wakes those who wait.
     pub(super) fn tell(&self, answer: Answer) {
-        if let Some(answers) = self.with_state(|state| state.answers.take()) {
+        let answers = self.with_state(|state| {
+            state.going_on.as_ref()?;
+            state.change(|going_on| going_on.answers.take())
+        });
+        if let Some(answers) = answers {
             answers.send_replace(answer);
         }
     }
@@ -131,12 +223,17 @@ impl Lease {
 
     /// Whether something has to be given back or repeated.
     pub(super) fn has_to_give_back(&self) -> bool {
-        self.window.has_leased() || self.with_state(|state| state.pending.is_some())
+        self.window.has_leased() || self.with_state(|state| state.pending().is_some())
     }
 
     /// Whether nothing is left that would have to be given back, recorded or repeated.
     pub(super) fn is_empty(&self) -> bool {
-        self.window.is_settled() && self.with_state(|state| state.pending.is_none())
+        self.window.is_settled() && self.with_state(|state| state.pending().is_none())
+    }
+
+    /// For how long nothing was taken, as far as was looked.
+    pub(super) fn idle(&self, now: Duration) -> Duration {
+        self.with_state(|state| state.idle(now))
     }
 
     pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut LeaseState) -> T) -> T {
@@ -157,7 +254,7 @@ pub(super) struct Busy(pub(super) Arc<Lease>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
+        self.0.window.busy.store(false, Ordering::Release);
     }
 }
 
@@ -166,13 +263,17 @@ pub(super) struct Waiting<'a>(&'a Lease, Units);
 
 impl<'a> Waiting<'a> {
     pub(super) fn new(lease: &'a Lease, need: Units) -> Self {
-        lease.waiting.fetch_add(need.get(), Ordering::AcqRel);
+        lease.with_state(|state| {
+            state.change(|going_on| going_on.waiting = going_on.waiting.plus(need));
+        });
         Self(lease, need)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(self.1.get(), Ordering::AcqRel);
+        self.0.with_state(|state| {
+            state.change(|going_on| going_on.waiting = going_on.waiting.minus(self.1));
+        });
     }
 }

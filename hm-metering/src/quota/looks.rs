@@ -1,31 +1,31 @@
-//! Which counters have to be looked after, and when next.
+//! Which leases have to be looked after, and when next.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use super::Counter;
+use super::Lease;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Moments within the same so many nanoseconds are one, so that there are few of them.
 const GRAIN: u64 = 1_000_000_000;
 
-/// The counters that have windows, each once, by the moment from which on they are to be looked after. Counters without
-/// windows are not here, so that looking after all of these costs nothing for accounts that are not in use.
+/// The leases, each once, by the moment from which on they are to be looked after. Looking after them costs as much as there
+/// are that are due.
 #[derive(Default)]
-pub(crate) struct Looks(Mutex<BTreeMap<u64, Vec<Arc<Counter>>>>);
+pub(crate) struct Looks(Mutex<BTreeMap<u64, Vec<Arc<Lease>>>>);
 
 impl Looks {
-    fn looks(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Arc<Counter>>>> {
+    fn looks(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Arc<Lease>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a counter that is not here, to be looked after at `at` or a little earlier.
-    pub(super) fn add(&self, counter: Arc<Counter>, at: u64) {
-        self.looks().entry(at / GRAIN * GRAIN).or_default().push(counter);
+    /// Adds a lease that is not here, to be looked after at `at` or a little earlier.
+    pub(super) fn add(&self, lease: Arc<Lease>, at: u64) {
+        self.looks().entry(at / GRAIN * GRAIN).or_default().push(lease);
     }
 
-    /// Takes those that are due at `now` out. Whoever does adds those that still have windows again.
-    pub(super) fn take_due(&self, now: u64) -> Vec<Arc<Counter>> {
+    /// Takes those that are due at `now` out. Whoever does forgets them or adds them again.
+    pub(super) fn take_due(&self, now: u64) -> Vec<Arc<Lease>> {
         let mut looks = self.looks();
         let later = looks.split_off(&now.saturating_add(1));
         let due = std::mem::replace(&mut *looks, later);

@@ -7,12 +7,13 @@
 
 mod book;
 mod counter;
-mod counters;
 mod lease;
+mod leases;
 mod looks;
 #[cfg(test)]
 mod races;
 mod sizing;
+mod tick;
 mod window;
 
 use async_trait::async_trait;
@@ -27,8 +28,9 @@ use crate::units::Units;
 use crate::usage::BatchId;
 
 pub(crate) use book::LeaseBook;
-pub(crate) use counter::{Counter, CounterId};
+pub(crate) use counter::Counter;
 pub(crate) use lease::{Answer, Lease};
+pub(crate) use leases::{Leases, Users};
 pub(crate) use looks::Looks;
 pub(crate) use sizing::{START, keep, low_water, next_size, want};
 pub(crate) use window::{Exhaustion, Take, Window, nanos};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use shuttle::thread;
 
-use super::{Balance, Counter, CounterId, Lease, Looks, QuotaKey, Take, Window};
+use super::{Balance, Counter, Lease, Leases, Take, Window};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::{Period, PeriodRule};
@@ -27,11 +27,7 @@ fn period() -> Period {
 }
 
 fn window() -> Arc<Window> {
-    Arc::new(Window::new(QuotaKey {
-        account: account(),
-        meter: MeterName::REQUESTS,
-        period: period(),
-    }))
+    Arc::new(Window::new(account(), Arc::new(MeterName::REQUESTS), period()))
 }
 
 fn units(units: u64) -> Units {
@@ -109,11 +105,10 @@ fn what_others_used_is_never_overrated_and_known_in_the_end() {
     });
 }
 
-/// A counter, and the store behind it.
+/// An account's counter before and after a change of its plan, and the store behind them.
 struct Stage {
-    counter: Arc<Counter>,
-    /// Where the counter is looked for by those who clear up.
-    looks: Arc<Looks>,
+    counters: [Counter; 2],
+    leases: Leases,
     /// What can be leased.
     left: AtomicU64,
     /// Which window each thread holds, as an address, so that being in the list keeps nothing alive.
@@ -122,25 +117,18 @@ struct Stage {
 
 impl Stage {
     fn new(left: u64) -> Arc<Self> {
-        let looks = Arc::default();
-        let id = CounterId {
-            account: account(),
-            meter: MeterName::REQUESTS,
-        };
         Arc::new(Self {
-            counter: Arc::new(Counter::new(id, Arc::downgrade(&looks))),
-            looks,
+            counters: Default::default(),
+            leases: Leases::default(),
             left: AtomicU64::new(left),
             held: Mutex::new(Vec::new()),
         })
     }
 
-    /// A request: takes a unit, after leasing two if none is there. Answers what it took.
-    fn request(&self) -> u64 {
-        let counter = &self.counter;
-        let lease = counter
-            .at(NOW, PeriodRule::Day, NOW)
-            .unwrap_or_else(|| counter.open(NOW, PeriodRule::Day, NOW));
+    /// A request: takes a unit, after leasing two if none is there, and puts it back unless it is kept. Answers what it kept.
+    fn request(&self, counter: &Counter, is_kept: bool) -> u64 {
+        let meter = Arc::new(MeterName::REQUESTS);
+        let lease = counter.open(&self.leases, (account(), &meter), NOW, PeriodRule::Day, NOW);
         let address = Arc::as_ptr(&lease) as usize;
         {
             let mut held = self.held.lock().unwrap();
@@ -150,7 +138,14 @@ impl Stage {
             );
             held.push(address);
         }
-        let taken = self.take(&lease);
+        let mut taken = self.take(&lease);
+        if is_kept {
+            lease.window.note_charged(units(taken));
+            lease.window.note_recorded(units(taken), false);
+        } else {
+            lease.window.put_back(units(taken));
+            taken = 0;
+        }
         let mut held = self.held.lock().unwrap();
         let at = held.iter().position(|other| *other == address).unwrap();
         held.swap_remove(at);
@@ -175,13 +170,12 @@ impl Stage {
 
     /// Gives back what is there, and forgets what nobody uses.
     fn clear_up(&self) {
-        for counter in self.looks.take_due(0) {
-            for lease in counter.leases() {
-                let units = lease.window.drain(Units::ZERO);
-                self.left.fetch_add(units.get(), Ordering::SeqCst);
-            }
-            if counter.sweep(|_| true) {
-                self.looks.add(counter, 0);
+        for lease in self.leases.looks.take_due(0) {
+            let units = lease.window.drain(Units::ZERO);
+            self.left.fetch_add(units.get(), Ordering::SeqCst);
+            self.counters.iter().for_each(|counter| counter.let_go(&lease));
+            if !(lease.is_empty() && self.leases.forget(&lease, NOW)) {
+                self.leases.looks.add(lease, 0);
             }
         }
     }
@@ -191,9 +185,13 @@ impl Stage {
 fn a_window_that_somebody_holds_is_not_forgotten_and_there_is_one_for_each_period() {
     explore(8_000, || {
         let stage = Stage::new(6);
-        let requests = [(); 2].map(|()| {
+        let requests = [0, 1].map(|which| {
             let stage = Arc::clone(&stage);
-            thread::spawn(move || stage.request() + stage.request())
+            thread::spawn(move || {
+                // The one that was before the change does not live long.
+                let before = Counter::default();
+                stage.request(&before, which == 0) + stage.request(&stage.counters[which], which == 1)
+            })
         });
         let clearing = {
             let stage = Arc::clone(&stage);
@@ -204,17 +202,19 @@ fn a_window_that_somebody_holds_is_not_forgotten_and_there_is_one_for_each_perio
         };
         let taken: u64 = requests.map(|request| request.join().unwrap()).iter().sum();
         clearing.join().unwrap();
-        let leases = stage.counter.leases();
+        let leases = stage.leases.all();
+        assert!(leases.len() <= 1, "there are two windows for a period");
         let remaining: u64 = leases.iter().map(|lease| lease.window.remaining().get()).sum();
         assert_eq!(stage.left.load(Ordering::SeqCst) + remaining + taken, 6);
-        drop(leases);
-        assert!(
-            stage.looks.len() == usize::from(!stage.counter.leases().is_empty()),
-            "it is looked after, once, as long as there is a window"
+        assert_eq!(
+            stage.leases.looks.len(),
+            leases.len(),
+            "it is looked after, once, as long as it is there"
         );
+        drop(leases);
         // When all is quiet, everything can be given back and forgotten.
         stage.clear_up();
-        assert!(stage.counter.leases().is_empty());
         assert_eq!(stage.left.load(Ordering::SeqCst) + taken, 6);
+        assert_eq!((stage.leases.len(), stage.leases.looks.len()), (0, 0));
     });
 }

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::keys::{InvalidKey, Verified};
+use super::fingerprint::Fingerprint;
+use crate::id::{AccountId, KeyId, UserId};
+use crate::key::KeyEnv;
+use crate::keys::{InvalidKey, IpAllow, KeyLimits, Verified};
 use crate::meter::account::Account;
-use crate::meter::bucket::Bucket;
-use crate::principal::Principal;
+use crate::meter::bucket::{Buckets, OwnBuckets};
+use crate::name::PlanId;
+use crate::principal::{Identity, Principal};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::sync::AtomicBool;
 use crate::time::Timestamp;
@@ -16,18 +20,18 @@ use crate::time::Timestamp;
 /// For how long nobody is waited for who could not answer.
 const UNANSWERED_FOR_SECONDS: u64 = 10;
 
-/// An accepted key.
+/// An accepted key. It is whom handlers know as [`Principal`] too, so that there is one allocation for a key; what few keys
+/// have is in another.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) principal: Principal,
+    fingerprint: Fingerprint,
     pub(crate) account: Arc<Account>,
-    /// The rates of the key itself.
-    pub(crate) buckets: Arc<[Bucket]>,
-    not_before: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    plan_until: Option<Timestamp>,
-    /// When the verdict was asked for, on the monotonic clock.
-    pub(super) asked_at: Duration,
+    key: Option<KeyId>,
+    user: Option<UserId>,
+    env: KeyEnv,
+    rare: Option<Box<Rare>>,
+    /// When the verdict was asked for, in nanoseconds of the monotonic clock.
+    asked_at: u64,
     /// Whether it was used since the last look, for eviction.
     pub(super) used: AtomicBool,
     /// Set when the key changed.
@@ -36,31 +40,65 @@ pub(crate) struct Caller {
     retry_at: AtomicU32,
 }
 
+/// What most keys don't have.
+#[derive(Debug)]
+struct Rare {
+    /// What the verifier calls the plan, where the plan's source has another name for it.
+    plan: Option<PlanId>,
+    scopes: Vec<String>,
+    ip_allow: IpAllow,
+    limits: KeyLimits,
+    /// The rates of the key itself.
+    buckets: Option<Arc<OwnBuckets>>,
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    plan_until: Option<Timestamp>,
+}
+
 impl Caller {
     /// `before` is what was known of the key: as long as its own rates stay, their state does.
     pub(crate) fn new(
-        verified: Verified,
+        fingerprint: Fingerprint,
+        verified: &Verified,
         account: Arc<Account>,
-        asked_at: Duration,
+        asked_at: u64,
         before: Option<&Self>,
     ) -> Self {
-        let limits = verified.principal.limits();
-        let kept = before.filter(|before| before.principal.limits() == limits);
+        let principal = &verified.principal;
         Self {
-            buckets: kept.map_or_else(
-                || limits.rates().iter().map(Bucket::new).collect(),
-                |before| Arc::clone(&before.buckets),
-            ),
-            principal: verified.principal,
+            rare: Rare::new(verified, &account, before),
+            fingerprint,
             account,
-            not_before: verified.not_before,
-            expires_at: verified.expires_at,
-            plan_until: verified.plan_until,
+            key: principal.key(),
+            user: principal.user(),
+            env: principal.env(),
             asked_at,
             used: AtomicBool::new(false),
             stale: AtomicBool::new(false),
             retry_at: AtomicU32::new(0),
         }
+    }
+
+    /// As handlers know it.
+    pub(crate) fn principal(self: &Arc<Self>) -> Principal {
+        let own = Arc::clone(self);
+        Principal::kept(own)
+    }
+
+    /// The rates of the key itself.
+    pub(crate) fn buckets(&self) -> Buckets<'_> {
+        let rare = self.rare.as_ref();
+        rare.and_then(|rare| rare.buckets.as_ref())
+            .map_or_else(Buckets::default, |buckets| buckets.get())
+    }
+
+    pub(super) const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// When the verdict was asked for, on the monotonic clock.
+    pub(super) const fn asked_at(&self) -> Duration {
+        Duration::from_nanos(self.asked_at)
     }
 
     /// Whether its key or account changed since it was asked for.
@@ -87,7 +125,7 @@ impl Caller {
 
     /// Whether the key may be used from where a request comes from. The address is asked for only if that matters.
     pub(crate) fn check_address(&self, client: impl FnOnce() -> Option<IpAddr>) -> Result<(), Refusal> {
-        let allow = self.principal.ip_allow();
+        let allow = self.ip_allow();
         if allow.is_empty() || allow.allows(client()) {
             Ok(())
         } else {
@@ -97,17 +135,91 @@ impl Caller {
 
     /// Whether its account has moved to another plan by `now`, so that the verifier has to be asked again.
     pub(crate) fn has_moved(&self, now: Timestamp) -> bool {
-        self.plan_until.is_some_and(|until| until <= now)
+        let until = self.rare.as_ref().and_then(|rare| rare.plan_until);
+        until.is_some_and(|until| until <= now)
     }
 
     /// Why the key is not accepted at `now` although its verdict was good.
     pub(crate) fn check_dates(&self, now: Timestamp) -> Result<(), InvalidKey> {
-        if self.expires_at.is_some_and(|end| end <= now) {
+        let Some(rare) = &self.rare else {
+            return Ok(());
+        };
+        if rare.expires_at.is_some_and(|end| end <= now) {
             Err(InvalidKey::Expired)
-        } else if self.not_before.is_some_and(|start| now < start) {
+        } else if rare.not_before.is_some_and(|start| now < start) {
             Err(InvalidKey::NotYetValid)
         } else {
             Ok(())
         }
+    }
+}
+
+impl Rare {
+    fn new(verified: &Verified, account: &Account, before: Option<&Caller>) -> Option<Box<Self>> {
+        let principal = &verified.principal;
+        let (plan, limits) = (principal.plan(), principal.limits());
+        let before = before.and_then(|before| before.rare.as_ref());
+        let buckets = match before.filter(|before| before.limits == *limits) {
+            Some(before) => before.buckets.clone(),
+            None if limits.is_empty() => None,
+            None => Some(Arc::new(OwnBuckets::new(limits.rates()))),
+        };
+        let rare = Self {
+            plan: (*plan != account.plan().id).then(|| plan.clone()),
+            scopes: principal.scopes().to_vec(),
+            ip_allow: principal.ip_allow().clone(),
+            limits: limits.clone(),
+            buckets,
+            not_before: verified.not_before,
+            expires_at: verified.expires_at,
+            plan_until: verified.plan_until,
+        };
+        let has_some = rare.plan.is_some()
+            || !rare.scopes.is_empty()
+            || !rare.ip_allow.is_empty()
+            || !rare.limits.is_empty()
+            || rare.not_before.is_some()
+            || rare.expires_at.is_some()
+            || rare.plan_until.is_some();
+        has_some.then(|| Box::new(rare))
+    }
+}
+
+impl Identity for Caller {
+    fn account(&self) -> AccountId {
+        self.account.id
+    }
+
+    fn plan(&self) -> &PlanId {
+        let own = self.rare.as_ref().and_then(|rare| rare.plan.as_ref());
+        own.unwrap_or(&self.account.plan().id)
+    }
+
+    fn anchor(&self) -> Timestamp {
+        self.account.anchor
+    }
+
+    fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    fn user(&self) -> Option<UserId> {
+        self.user
+    }
+
+    fn env(&self) -> KeyEnv {
+        self.env
+    }
+
+    fn scopes(&self) -> &[String] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.scopes)
+    }
+
+    fn ip_allow(&self) -> &IpAllow {
+        self.rare.as_ref().map_or(IpAllow::ANY, |rare| &rare.ip_allow)
+    }
+
+    fn limits(&self) -> &KeyLimits {
+        self.rare.as_ref().map_or(KeyLimits::NONE, |rare| &rare.limits)
     }
 }

@@ -1,22 +1,39 @@
 //! A key's place in memory.
 
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::SipHasher24;
 
 /// A key's place in memory: a keyed hash under a secret of this process, so that no key is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint(pub(super) u128);
+pub(crate) struct Fingerprint([u64; 2]);
+
+impl Fingerprint {
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
+    pub(super) const fn new(number: u128) -> Self {
+        Self([number as u64, (number >> 64) as u64])
+    }
+}
+
+/// Says nothing of the key, not even which one is which.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
 
 /// Half of it is a hash already, which nobody outside can choose.
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0 as u64);
+        state.write_u64(self.0[0]);
     }
 }
 
 /// A map by fingerprint.
-pub(super) type FingerprintMap<V> = papaya::HashMap<Fingerprint, V, BuildHasherDefault<AsItIs>>;
+pub(super) type FingerprintMap<V> = papaya::HashMap<Fingerprint, V, AsFingerprints>;
+/// Hashes fingerprints.
+pub(super) type AsFingerprints = BuildHasherDefault<AsItIs>;
 
 /// Takes a number for its own hash.
 #[derive(Default)]
@@ -51,7 +68,7 @@ impl Fingerprints {
 
     pub(crate) fn of(&self, key: &[u8]) -> Fingerprint {
         let hasher = SipHasher24::new_with_key(&self.0);
-        Fingerprint(hasher.hash(key).as_u128())
+        Fingerprint::new(hasher.hash(key).as_u128())
     }
 }
 

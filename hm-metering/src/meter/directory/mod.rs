@@ -3,6 +3,7 @@
 mod caller;
 mod changes;
 mod fingerprint;
+mod indexes;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,13 +17,19 @@ pub(crate) use fingerprint::{Fingerprint, Fingerprints};
 
 use super::account::Account;
 use super::report::Shapes;
-use crate::id::{AccountId, KeyId};
+use super::terms::TermsBook;
+use crate::index::{Hand, Index};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
-use crate::quota::{LeaseBook, nanos};
+use crate::principal::Identity;
+use crate::quota::{Lease, LeaseBook, Users, nanos};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
 use fingerprint::FingerprintMap;
+use indexes::{AccountsById, CallersByFingerprint, CallersByKey};
+
+/// From this many accounts on, those that no caller has any more are looked for.
+const SWEEP_FROM: usize = 64;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -45,20 +52,21 @@ pub(crate) struct Bounds {
 /// All callers and accounts.
 pub(crate) struct Directory {
     bounds: Bounds,
-    shapes: Arc<Shapes>,
-    callers: FingerprintMap<Arc<Caller>>,
-    by_key: papaya::HashMap<KeyId, Fingerprint>,
-    accounts: papaya::HashMap<AccountId, Arc<Account>>,
+    callers: Index<CallersByFingerprint>,
+    /// The last one kept of each key.
+    by_key: Index<CallersByKey>,
+    accounts: Index<AccountsById>,
     invalid: FingerprintMap<(InvalidKey, Duration)>,
     /// When the feed was last read whole, on the monotonic clock in nanoseconds; zero for never.
     synced_at: AtomicU64,
     cold: Mutex<Cold>,
 }
 
-#[derive(Default)]
+/// Held by whoever changes anything.
 struct Cold {
-    /// Callers in the order in which they are looked at for eviction.
-    order: VecDeque<Fingerprint>,
+    terms: TermsBook,
+    /// Which caller is looked at next for eviction.
+    hand: Hand,
     invalid_order: VecDeque<Fingerprint>,
     changes: Changes,
 }
@@ -67,13 +75,17 @@ impl Directory {
     pub(crate) fn new(bounds: Bounds, shapes: Arc<Shapes>) -> Self {
         Self {
             bounds,
-            shapes,
-            callers: FingerprintMap::default(),
-            by_key: papaya::HashMap::new(),
-            accounts: papaya::HashMap::new(),
+            callers: Index::default(),
+            by_key: Index::default(),
+            accounts: Index::default(),
             invalid: FingerprintMap::default(),
             synced_at: AtomicU64::new(0),
-            cold: Mutex::default(),
+            cold: Mutex::new(Cold {
+                terms: TermsBook::new(shapes),
+                hand: Hand::default(),
+                invalid_order: VecDeque::new(),
+                changes: Changes::default(),
+            }),
         }
     }
 
@@ -93,15 +105,15 @@ impl Directory {
     }
 
     pub(crate) fn look_up(&self, fingerprint: Fingerprint, now: Duration) -> Known {
-        if let Some(caller) = self.callers.pin().get(&fingerprint)
+        if let Some(caller) = self.callers.get(&fingerprint)
             && !caller.is_stale()
-            && self.is_believed(caller.asked_at, now)
+            && self.is_believed(caller.asked_at(), now)
             && self.is_believed(caller.account.asked_at(), now)
         {
             if !caller.used.load(Ordering::Relaxed) {
                 caller.used.store(true, Ordering::Relaxed);
             }
-            return Known::Caller(Arc::clone(caller));
+            return Known::Caller(caller);
         }
         match self.invalid.pin().get(&fingerprint) {
             // A "no" is not renewed by the feed: it names keys, and an unknown key has no name.
@@ -119,26 +131,25 @@ impl Directory {
         at_most: Duration,
     ) -> Option<Arc<Caller>> {
         let bound = self.bounds.staleness.saturating_add(at_most);
-        let callers = self.callers.pin();
-        let caller = callers.get(&fingerprint).filter(|caller| {
+        let caller = self.callers.get(&fingerprint).filter(|caller| {
             !caller.is_stale()
-                && self.is_younger(caller.asked_at, now, bound)
+                && self.is_younger(caller.asked_at(), now, bound)
                 && self.is_younger(caller.account.asked_at(), now, bound)
         })?;
         caller.used.store(true, Ordering::Relaxed);
-        Some(Arc::clone(caller))
+        Some(caller)
     }
 
     /// Notes that nobody could answer about a key at `now`.
     pub(crate) fn note_unanswered(&self, fingerprint: Fingerprint, now: Duration) {
-        if let Some(caller) = self.callers.pin().get(&fingerprint) {
+        if let Some(caller) = self.callers.get(&fingerprint) {
             caller.note_unanswered(now);
         }
     }
 
     /// Whether it was a caller's, even if what is kept of it may not be believed any more.
     pub(crate) fn knows(&self, fingerprint: Fingerprint) -> bool {
-        self.callers.pin().contains_key(&fingerprint)
+        self.callers.get(&fingerprint).is_some()
     }
 
     /// The moment before a verifier is asked.
@@ -151,60 +162,49 @@ impl Directory {
     pub(crate) fn keep(
         &self,
         fingerprint: Fingerprint,
-        verified: Verified,
+        verified: &Verified,
         plan: Arc<Plan>,
         book: Option<&LeaseBook>,
         asked: (Moment, Duration),
     ) -> Option<Arc<Caller>> {
         let (since, asked_at) = asked;
         let mut cold = self.cold();
-        if cold.changes.outdate(&verified, since) {
+        if cold.changes.outdate(verified, since) {
             return None;
         }
-        let account = self.keep_account(&verified, plan, book, asked_at);
-        let before = self.callers.pin().get(&fingerprint).map(Arc::clone);
-        let caller = Arc::new(Caller::new(verified, account, asked_at, before.as_deref()));
-        if let Some(key) = caller.principal.key() {
-            self.by_key.pin().insert(key, fingerprint);
+        let account = self.keep_account(&mut cold, verified, plan, book, asked_at);
+        let before = self.callers.get(&fingerprint);
+        if before.is_none() {
+            self.make_room(&mut cold);
         }
-        if self
-            .callers
-            .pin()
-            .insert(fingerprint, Arc::clone(&caller))
-            .is_none()
-        {
-            cold.order.push_back(fingerprint);
-        }
-        self.evict(&mut cold);
+        let caller = Caller::new(fingerprint, verified, account, nanos(asked_at), before.as_deref());
+        let caller = Arc::new(caller);
+        self.by_key.insert(Arc::clone(&caller));
+        self.callers.insert(Arc::clone(&caller));
         Some(caller)
     }
 
     /// The one entry of an account, which all of its callers share. Called with the lock held.
     fn keep_account(
         &self,
+        cold: &mut Cold,
         verified: &Verified,
         plan: Arc<Plan>,
         book: Option<&LeaseBook>,
         asked_at: Duration,
     ) -> Arc<Account> {
         let (id, anchor) = (verified.principal.account(), verified.principal.anchor());
-        let accounts = self.accounts.pin();
-        let before = accounts.get(&id).map(Arc::clone);
+        let before = self.accounts.get(&id);
         let account = match before {
             Some(before) if !before.is_stale() && before.is_same(&plan, anchor) => before,
             before => {
-                let account = Arc::new(Account::new(
-                    id,
-                    plan,
-                    anchor,
-                    book,
-                    &self.shapes,
-                    before.as_deref(),
-                ));
-                accounts.insert(id, Arc::clone(&account));
+                let terms = cold.terms.get(plan, book);
+                let account = Arc::new(Account::new(id, terms, anchor, before.as_ref()));
+                self.accounts.insert(Arc::clone(&account));
                 if let Some(before) = before {
                     // Its other callers have to learn of the change too.
                     before.set_stale();
+                    before.close_counters();
                 }
                 account
             }
@@ -216,7 +216,7 @@ impl Directory {
     /// Remembers a "no" for a moment. What was known of the key before is not believed any more.
     pub(crate) fn keep_invalid(&self, fingerprint: Fingerprint, reason: InvalidKey, until: Duration) {
         let mut cold = self.cold();
-        if let Some(caller) = self.callers.pin().get(&fingerprint) {
+        if let Some(caller) = self.callers.get(&fingerprint) {
             caller.stale.store(true, Ordering::Release);
         }
         if self.invalid.pin().insert(fingerprint, (reason, until)).is_none() {
@@ -229,39 +229,37 @@ impl Directory {
         }
     }
 
-    /// Second chance: those used since the last look stay for another round.
-    fn evict(&self, cold: &mut Cold) {
-        let callers = self.callers.pin();
-        while cold.order.len() > self.bounds.callers {
-            let Some(candidate) = cold.order.pop_front() else {
+    /// Makes room for one more caller. Second chance: those used since the last look stay for another round.
+    fn make_room(&self, cold: &mut Cold) {
+        let most = self.bounds.callers.max(1);
+        let mut looks = 0;
+        while self.callers.len() >= most {
+            let Some(candidate) = self.callers.next(&mut cold.hand) else {
                 return;
             };
-            let Some(caller) = callers.get(&candidate) else {
-                continue;
-            };
-            if caller.used.swap(false, Ordering::Relaxed) {
-                cold.order.push_back(candidate);
-                continue;
+            looks += 1;
+            // After a whole round one has to go, though all were used again meanwhile.
+            if !candidate.used.swap(false, Ordering::Relaxed) || looks > most {
+                self.forget(candidate);
             }
-            let caller = Arc::clone(caller);
-            callers.remove(&candidate);
-            if let Some(key) = caller.principal.key() {
-                self.by_key.pin().remove(&key);
-            }
-            self.forget_unused_account(caller);
         }
     }
 
-    /// Forgets the account with its last caller. Three handles are the map's, the caller's and this function's own.
-    fn forget_unused_account(&self, caller: Arc<Caller>) {
+    /// Forgets a caller, and its account with the last one.
+    fn forget(&self, caller: Arc<Caller>) {
+        let is_it = |has: &Arc<Caller>| Arc::ptr_eq(has, &caller);
+        self.callers.remove_if(&caller.fingerprint(), is_it);
+        if let Some(key) = caller.key() {
+            self.by_key.remove_if(&key, is_it);
+        }
         let id = caller.account.id;
         drop(caller);
-        let accounts = self.accounts.pin();
-        if accounts
-            .get(&id)
-            .is_some_and(|account| Arc::strong_count(account) <= 2)
-        {
-            accounts.remove(&id);
+        // Two handles are the index's own and the one that it shows.
+        self.accounts
+            .remove_if(&id, |account| Arc::strong_count(account) <= 2);
+        // Accounts whose last caller had a request under way at that moment are left.
+        if self.accounts.len() > SWEEP_FROM + self.callers.len() * 2 {
+            self.accounts.retain(|account| Arc::strong_count(account) > 2);
         }
     }
 
@@ -270,13 +268,12 @@ impl Directory {
         let mut cold = self.cold();
         match change {
             ChangeSubject::Key { key, .. } => {
-                let fingerprint = self.by_key.pin().get(&key).copied();
-                if let Some(caller) = fingerprint.and_then(|at| self.callers.pin().get(&at).map(Arc::clone)) {
+                if let Some(caller) = self.by_key.get(&key) {
                     caller.stale.store(true, Ordering::Release);
                 }
             }
             ChangeSubject::Account(id) => {
-                if let Some(account) = self.accounts.pin().get(&id) {
+                if let Some(account) = self.accounts.get(&id) {
                     account.set_stale();
                 }
             }
@@ -289,9 +286,8 @@ impl Directory {
     /// The feed may have missed something: nothing that is kept is believed any more.
     pub(crate) fn apply_unknown(&self) {
         let mut cold = self.cold();
-        for caller in self.callers.pin().values() {
-            caller.stale.store(true, Ordering::Release);
-        }
+        self.callers
+            .for_each(|caller| caller.stale.store(true, Ordering::Release));
         self.invalid.pin().clear();
         cold.invalid_order.clear();
         cold.changes.push_unknown();
@@ -312,6 +308,14 @@ impl Directory {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.callers.len()
+    }
+}
+
+impl Users for Directory {
+    fn let_go(&self, lease: &Arc<Lease>) {
+        if let Some(account) = self.accounts.get(&lease.window().account()) {
+            account.let_go(lease);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use shuttle::thread;
 use uuid::Uuid;
 
 use super::*;
+use crate::id::{AccountId, KeyId};
 use crate::key::KeyEnv;
 use crate::meter::report::{HeaderStyle, Shapes};
 use crate::name::PlanId;
@@ -16,7 +17,7 @@ use crate::time::Timestamp;
 
 const SECOND: Duration = Duration::from_secs(1);
 const KEY: Uuid = Uuid::from_u128(7);
-const FINGERPRINT: Fingerprint = Fingerprint(7);
+const FINGERPRINT: Fingerprint = Fingerprint::new(7);
 
 /// A directory, and what the store says.
 struct Stage {
@@ -74,13 +75,13 @@ impl Stage {
             quotas: Vec::new(),
         });
         self.directory
-            .keep(FINGERPRINT, verified, plan, None, (since, SECOND));
+            .keep(FINGERPRINT, &verified, plan, None, (since, SECOND));
     }
 
     /// What memory says: the truth that it was filled with, if it is believed.
     fn known(&self) -> Option<u64> {
         match self.directory.look_up(FINGERPRINT, SECOND) {
-            Known::Caller(caller) => Some(u64::from(caller.account.plan.rates[0].limit)),
+            Known::Caller(caller) => Some(u64::from(caller.account.plan().rates[0].limit)),
             Known::Invalid(_) => Some(0),
             Known::Nothing => None,
         }

@@ -1,13 +1,20 @@
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::changes::CHANGES;
 use super::*;
+use crate::id::{AccountId, KeyId, ReplicaId};
 use crate::key::KeyEnv;
+use crate::measures::Measures;
+use crate::memory::MemoryStore;
 use crate::meter::report::HeaderStyle;
 use crate::name::PlanId;
-use crate::plan::RateLimit;
+use crate::plan::{Quota, RateLimit};
 use crate::principal::Principal;
-use crate::time::Timestamp;
+use crate::quota::{Answer, Holder};
+use crate::testing::TestClock;
+use crate::time::{Clock, Timestamp};
+use crate::units::Units;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -55,8 +62,8 @@ fn plan(rates: &[u32]) -> Arc<Plan> {
 fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
     directory
         .keep(
-            Fingerprint(number),
-            verified(number),
+            Fingerprint::new(number),
+            &verified(number),
             plan(&[]),
             None,
             (since, SECOND),
@@ -65,7 +72,7 @@ fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
 }
 
 fn is_known(directory: &Directory, number: u128, now: Duration) -> bool {
-    matches!(directory.look_up(Fingerprint(number), now), Known::Caller(_))
+    matches!(directory.look_up(Fingerprint::new(number), now), Known::Caller(_))
 }
 
 fn changed_key(number: u128) -> ChangeSubject {
@@ -136,23 +143,23 @@ fn memory_is_bounded_and_those_in_use_stay() {
 fn a_no_is_remembered_for_a_moment() {
     let directory = directory(1);
     for number in 0..5 {
-        directory.keep_invalid(Fingerprint(number), InvalidKey::Unknown, SECOND);
+        directory.keep_invalid(Fingerprint::new(number), InvalidKey::Unknown, SECOND);
     }
     assert!(matches!(
-        directory.look_up(Fingerprint(4), Duration::ZERO),
+        directory.look_up(Fingerprint::new(4), Duration::ZERO),
         Known::Invalid(InvalidKey::Unknown)
     ));
     assert!(matches!(
-        directory.look_up(Fingerprint(4), SECOND),
+        directory.look_up(Fingerprint::new(4), SECOND),
         Known::Nothing
     ));
     assert!(matches!(
-        directory.look_up(Fingerprint(0), Duration::ZERO),
+        directory.look_up(Fingerprint::new(0), Duration::ZERO),
         Known::Nothing
     ));
     directory.apply(changed_key(1));
     assert!(matches!(
-        directory.look_up(Fingerprint(4), Duration::ZERO),
+        directory.look_up(Fingerprint::new(4), Duration::ZERO),
         Known::Nothing
     ));
 }
@@ -190,17 +197,72 @@ fn rates_keep_their_state_until_they_change() {
     let kept = |rates: &[u32]| {
         let asked = (directory.moment(), SECOND);
         directory
-            .keep(Fingerprint(1), verified(1), plan(rates), None, asked)
+            .keep(Fingerprint::new(1), &verified(1), plan(rates), None, asked)
             .unwrap()
             .account
-            .buckets
             .clone()
     };
-    let first = kept(&[1]);
-    directory.apply(ChangeSubject::Account(AccountId::from_uuid(Uuid::from_u128(1))));
-    assert!(
-        Arc::ptr_eq(&first, &kept(&[1])),
-        "asked for again, and nothing changed"
+    let remaining = |account: &Account| -> Vec<u32> {
+        let buckets = account.buckets().iter();
+        buckets.map(|bucket| bucket.remaining(0)).collect()
+    };
+    let first = kept(&[5]);
+    for bucket in first.buckets().iter() {
+        bucket.take(0, 3);
+    }
+    let change = || directory.apply(ChangeSubject::Account(AccountId::from_uuid(Uuid::from_u128(1))));
+    change();
+    let second = kept(&[5]);
+    assert_eq!(remaining(&second), [2], "asked for again, and nothing changed");
+    first.buckets().iter().for_each(|bucket| bucket.put_back(1));
+    change();
+    assert_eq!(
+        remaining(&kept(&[5])),
+        [3],
+        "a request under way put back what it took"
     );
-    assert!(!Arc::ptr_eq(&first, &kept(&[2])));
+    assert_eq!(remaining(&kept(&[6])), [6]);
+    assert_eq!(remaining(&kept(&[6, 4, 3])), [6, 4, 3]);
+}
+
+#[tokio::test]
+async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
+    let clock = TestClock::at(Timestamp::from_micros(0));
+    let book = LeaseBook::new(
+        Arc::new(MemoryStore::new()),
+        Holder {
+            replica: ReplicaId::from_uuid(Uuid::from_u128(1)),
+            epoch: 1,
+        },
+        Arc::new(clock.clone()),
+        Handle::current(),
+        SECOND,
+        Measures::new(),
+    );
+    let directory = Arc::new(directory(10));
+    let users = Arc::downgrade(&directory);
+    book.set_users(users);
+    let plan = Arc::new(Plan::new("free").quota(Quota::per_day(100)));
+    let asked = (directory.moment(), SECOND);
+    let caller = directory
+        .keep(Fingerprint::new(1), &verified(1), plan, Some(&book), asked)
+        .unwrap();
+    let (quota, counter) = caller.account.quota(0).unwrap();
+    let ask = async || {
+        let lease = counter.open(clock.now());
+        book.wait(&lease, quota.limit, Units::ONE, SECOND).await
+    };
+    for _ in 0..2 {
+        assert_eq!(ask().await, Answer::Granted);
+        let mut seconds = 0;
+        while book.leases().len() > 0 {
+            seconds += 1;
+            assert!(seconds < 100, "it is still there");
+            clock.advance(SECOND);
+            book.tend().await;
+            tokio::time::sleep(Duration::ZERO).await;
+        }
+        assert!(seconds > 50, "it may be used again");
+        assert!(counter.at(clock.now()).is_none());
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use shape::LimitShape;
-pub(crate) use shapes::{AccountShapes, Shapes};
+pub(crate) use shapes::Shapes;
 pub use style::{HeaderDraft, HeaderStyle, ResetFormat};
 pub(crate) use text::{millis_up, retry_seconds, write_retry_after};
 

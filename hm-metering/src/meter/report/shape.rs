@@ -80,8 +80,10 @@ impl LimitShape {
     }
 
     /// Whether it shows this quota in this period.
-    pub(super) fn shows(&self, quota: Option<(usize, Period)>) -> bool {
-        self.quota.as_ref().map(|has| (has.position, has.period)) == quota
+    pub(crate) fn shows(&self, position: usize, period: Period) -> bool {
+        self.quota
+            .as_ref()
+            .is_some_and(|has| has.position == position && has.period == period)
     }
 
     /// The name of the rate limit at `position`, as headers show it.

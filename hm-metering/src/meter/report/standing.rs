@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{LimitReport, RateReport};
 use crate::meter::SOON;
 use crate::meter::account::Account;
-use crate::meter::bucket::{Bucket, Violated};
-use crate::meter::decide::{Decision, Now, open};
+use crate::meter::bucket::{Bucket, Buckets, Violated};
+use crate::meter::decide::{Decision, Now};
 use crate::meter::hold::Hold;
 use crate::name::MeterName;
 use crate::period::Period;
@@ -26,24 +26,24 @@ const SLOT_FREE_AFTER: Duration = Duration::from_secs(1);
 /// well.
 pub(crate) fn refuse_for_rate(
     account: &Account,
-    own: &[Bucket],
+    own: Buckets<'_>,
     rate_units: u32,
     (position, check): Violated,
     now: Now,
 ) -> Decision {
     let ticks = nanos(now.monotonic);
     let mut report = report(account, 0, now);
-    let buckets = || account.buckets.iter().chain(own).enumerate();
+    let buckets = || account.buckets().iter().chain(own.iter()).enumerate();
     let Some((_, bucket)) = buckets().nth(position) else {
         // There is no such bucket to be violated.
         return Decision::Refused(Refusal::new(RefusalKind::RateLimited), report);
     };
-    let is_of_plan = position < account.buckets.len();
-    let violated = |position: usize, bucket: &Bucket, limit: u32| ViolatedLimit {
-        name: if position < account.buckets.len() {
+    let is_of_plan = position < account.buckets().len();
+    let violated = |position: usize, bucket: Bucket<'_>, limit: u32| ViolatedLimit {
+        name: if position < account.buckets().len() {
             report.shape.rate_name(position).to_owned()
         } else {
-            bucket.limit.name.clone()
+            bucket.limit().name.clone()
         },
         limit: Units::from(limit),
         remaining: Units::from(bucket.remaining(ticks)),
@@ -54,18 +54,18 @@ pub(crate) fn refuse_for_rate(
     let (refusal, wait) = match check {
         // More than a burst never fits.
         Check::Never => {
-            let limit = violated(position, bucket, bucket.limit.burst);
+            let limit = violated(position, bucket, bucket.limit().burst);
             (
                 Refusal::new(RefusalKind::CostExceedsLimit).with_limit(limit),
                 None,
             )
         }
         Check::Later(nanos) => {
-            let limit = violated(position, bucket, bucket.limit.limit);
+            let limit = violated(position, bucket, bucket.limit().limit);
             let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(limit);
             for (other, bucket) in buckets().filter(|(other, _)| *other != position) {
                 if matches!(bucket.peek(ticks, rate_units), Check::Later(_)) {
-                    refusal = refusal.with_limit(violated(other, bucket, bucket.limit.limit));
+                    refusal = refusal.with_limit(violated(other, bucket, bucket.limit().limit));
                 }
             }
             let wait = Duration::from_nanos(nanos);
@@ -111,10 +111,7 @@ pub(crate) fn refuse_for_quota(
     need: Units,
     now: Now,
 ) -> Decision {
-    let position = account
-        .quotas
-        .iter()
-        .position(|(has, _)| has.meter == quota.meter);
+    let position = account.quotas().position(|(has, _)| has.meter == quota.meter);
     let window = lease.window();
     let period = window.span();
     let limit = quota.limit.unwrap_or(Units::MAX);
@@ -161,14 +158,14 @@ pub(crate) fn report_with(
     charged: impl Fn(&MeterName) -> Units,
     now: Now,
 ) -> LimitReport {
-    let Some((quota, counter)) = account.quotas.first() else {
+    let Some((quota, counter)) = account.quota(0) else {
         return report(account, 0, now);
     };
     let own = charged(&quota.meter);
     if let Some(hold) = holds.iter().find(|hold| *hold.meter() == quota.meter) {
         return report_on(account, 0, &hold.lease, own, now);
     }
-    match counter.at(now.wall, quota.period, account.anchor) {
+    match counter.at(now.wall) {
         Some(lease) => report_on(account, 0, &lease, own, now),
         None => report_of(account, None, own, now),
     }
@@ -176,8 +173,8 @@ pub(crate) fn report_with(
 
 /// The limits as they stand, for an answer that has nothing to do with them. Err with a counter whose state is not known.
 pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<LimitReport, Arc<Lease>> {
-    if let Some((quota, counter)) = account.quotas.first().filter(|_| has_book) {
-        let lease = open(account, quota, counter, now.wall);
+    if let Some((_, counter)) = account.quota(0).filter(|_| has_book) {
+        let lease = counter.open(now.wall);
         if !lease.window().is_known() {
             return Err(lease);
         }
@@ -188,9 +185,8 @@ pub(crate) fn stand(account: &Account, has_book: bool, now: Now) -> Result<Limit
 /// The limits as they stand, with the state of the quota at `position`, if there is one and its counter is open.
 fn report(account: &Account, position: usize, now: Now) -> LimitReport {
     let lease = account
-        .quotas
-        .get(position)
-        .and_then(|(quota, counter)| counter.at(now.wall, quota.period, account.anchor));
+        .quota(position)
+        .and_then(|(_, counter)| counter.at(now.wall));
     match lease {
         Some(lease) => report_on(account, position, &lease, Units::ZERO, now),
         None => report_of(account, None, Units::ZERO, now),
@@ -205,7 +201,7 @@ fn report_on(account: &Account, position: usize, lease: &Lease, own: Units, now:
 }
 
 fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now: Now) -> LimitReport {
-    let shape = account.shapes.get(account.id, &account.plan, quota);
+    let shape = account.shape(quota);
     let is_limited = shape.quota.as_ref().is_some_and(|quota| quota.limit.is_some());
     LimitReport {
         now: now.wall,
@@ -224,9 +220,9 @@ fn report_of(account: &Account, quota: Option<(usize, Period)>, used: Units, now
 /// The rate limit with the smallest share left.
 fn nearest_rate(account: &Account, now: Now) -> Option<RateReport> {
     let ticks = nanos(now.monotonic);
-    let states = account.buckets.iter().enumerate().map(|(position, bucket)| {
+    let states = account.buckets().iter().enumerate().map(|(position, bucket)| {
         let remaining = bucket.remaining(ticks);
-        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit.burst.max(1));
+        let share = u64::from(remaining) * 1_000_000 / u64::from(bucket.limit().burst.max(1));
         (
             share,
             RateReport {

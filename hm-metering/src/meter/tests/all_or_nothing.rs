@@ -7,6 +7,7 @@ use tokio::runtime::Builder;
 
 use super::replica::{Replica, clock, operation};
 use crate::memory::MemoryStore;
+use crate::meter::bucket::Buckets;
 use crate::meter::decide::{Decision, undo};
 use crate::meter::hold::{Beyond, Holds};
 use crate::quota::Balance;
@@ -30,7 +31,7 @@ async fn a_refusal_of_any_kind_moves_nothing() {
     let replica = Replica::new(PLAN, MemoryStore::new(), &clock());
     // Everything is leased and known before, so that no refusal has to ask for anything.
     let all = replica.attempt(&operation(0, 100, Some(40))).await.unwrap();
-    undo(&replica.account, &[], &all);
+    undo(&replica.account, Buckets::default(), &all);
     drop(all);
     let some = replica.attempt(&operation(25, 1, Some(30))).await.unwrap();
     let more = replica.attempt(&operation(0, 1, None)).await.unwrap();
@@ -107,7 +108,7 @@ async fn refused_requests_are_in_nobodys_way() {
         }
     });
     assert!(matches!(replica.decide(&good), Decision::Refused(..)));
-    assert_eq!(replica.account.slots.state(), [0]);
+    assert_eq!(replica.account.slots().state(), [0]);
 }
 
 #[tokio::test]
@@ -117,7 +118,7 @@ async fn what_is_undone_is_as_if_it_had_not_been() {
     let before = replica.state();
     let second = replica.attempt(&operation(9, 1, Some(1))).await.unwrap();
     assert_ne!(replica.state(), before);
-    undo(&replica.account, &[], &second);
+    undo(&replica.account, Buckets::default(), &second);
     drop(second);
     assert_eq!(replica.state(), before);
     drop(first);
@@ -366,7 +367,7 @@ async fn agree(
             }
             Step::Undo(index) if !open.is_empty() => {
                 let undone = open.swap_remove(index.index(open.len()));
-                undo(&replica.account, &[], &undone.holds);
+                undo(&replica.account, Buckets::default(), &undone.holds);
                 drop(undone.holds);
                 model.finish(&undone.needs, &undone.beyond, |_| 0);
                 model.undo_rates(undone.rate_units);
@@ -378,7 +379,7 @@ async fn agree(
             Step::Finish(..) | Step::Undo(_) => {}
         }
         let slots: Vec<u32> = model.slots.iter().map(|(_, count)| *count).collect();
-        prop_assert_eq!(replica.account.slots.state(), slots);
+        prop_assert_eq!(replica.account.slots().state(), slots);
         for (position, quota) in model.quotas.iter().enumerate() {
             let taken = replica.lease(position).window().taken();
             prop_assert_eq!(taken, quota.within + quota.beyond);

@@ -4,4 +4,5 @@ mod all_or_nothing;
 mod modes;
 mod replica;
 mod sharing;
+mod weight;
 mod windows;

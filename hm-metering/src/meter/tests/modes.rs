@@ -36,7 +36,7 @@ async fn a_shadow_quota_says_what_strict_would_have_done() {
         let refused = strict.attempt(&operation).await.err();
         assert_eq!(would, refused.map(|refusal| refusal.code()), "{units} units");
     }
-    let key = replica.lease(0).window().key().clone();
+    let key = replica.lease(0).window().key();
     assert!(replica.book.give_all_back().await == 0);
     let leased = store.balances(&[key]).await.unwrap()[0].leased;
     assert_eq!(leased, Units::new(10), "what is beyond the limit is not leased");

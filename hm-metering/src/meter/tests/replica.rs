@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use crate::id::{AccountId, ReplicaId};
 use crate::meter::account::Account;
-use crate::meter::bucket::Bucket;
-use crate::meter::decide::{Decision, Now, Store, decide, open};
+use crate::meter::bucket::{Bucket, Buckets};
+use crate::meter::decide::{Decision, Now, Store, decide};
 use crate::meter::hold::Holds;
 use crate::meter::report::{HeaderStyle, Shapes};
+use crate::meter::terms::Terms;
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::operation::Operation;
-use crate::plan::{Plan, Plans};
+use crate::plan::Plans;
 use crate::quota::{Answer, Holder, Lease, LeaseBook, QuotaStore};
 use crate::refusal::Refusal;
 use crate::testing::TestClock;
@@ -27,7 +28,7 @@ const IN_TIME: Duration = Duration::from_secs(5);
 
 /// A replica that serves one account, which is the same on all of them.
 pub(super) struct Replica {
-    pub(super) account: Account,
+    pub(super) account: Arc<Account>,
     pub(super) book: Arc<LeaseBook>,
     pub(super) clock: TestClock,
     pub(super) holder: Holder,
@@ -77,7 +78,7 @@ impl Replica {
             crate::measures::Measures::new(),
         );
         Self {
-            account: Account::new(account, read(plan), START, Some(&book), &shapes(), None),
+            account: Arc::new(Account::new(account, terms(plan, &book), START, None)),
             book,
             clock: clock.clone(),
             holder,
@@ -87,14 +88,8 @@ impl Replica {
     /// Moves the account to another plan.
     pub(super) fn set_plan(&mut self, plan: &str) {
         let before = &self.account;
-        self.account = Account::new(
-            before.id,
-            read(plan),
-            START,
-            Some(&self.book),
-            &shapes(),
-            Some(before),
-        );
+        let account = Account::new(before.id, terms(plan, &self.book), START, Some(before));
+        self.account = Arc::new(account);
     }
 
     pub(super) fn now(&self) -> Now {
@@ -107,7 +102,7 @@ impl Replica {
     pub(super) fn decide(&self, operation: &Operation) -> Decision {
         decide(
             &self.account,
-            &[],
+            Buckets::default(),
             operation,
             Some(&self.book),
             Store::Answers,
@@ -153,8 +148,8 @@ impl Replica {
 
     /// The present window of the plan's quota at this position.
     pub(super) fn lease(&self, position: usize) -> Arc<Lease> {
-        let (quota, counter) = &self.account.quotas[position];
-        open(&self.account, quota, counter, self.now().wall)
+        let (_, counter) = self.account.quota(position).unwrap();
+        counter.open(self.now().wall)
     }
 
     pub(super) fn state(&self) -> State {
@@ -163,16 +158,17 @@ impl Replica {
             (lease.window().remaining().get(), lease.window().taken())
         };
         State {
-            buckets: self.account.buckets.iter().map(Bucket::state).collect(),
-            slots: self.account.slots.state(),
-            windows: (0..self.account.quotas.len()).map(window).collect(),
+            buckets: self.account.buckets().iter().map(Bucket::state).collect(),
+            slots: self.account.slots().state(),
+            windows: (0..self.account.quotas().count()).map(window).collect(),
         }
     }
 }
 
-fn read(plan: &str) -> Arc<Plan> {
+fn terms(plan: &str, book: &LeaseBook) -> Arc<Terms> {
     let plans = Plans::from_toml(&format!("[free]\n{plan}")).unwrap();
-    Arc::clone(plans.get(&PlanId::from_static("free")).unwrap())
+    let plan = Arc::clone(plans.get(&PlanId::from_static("free")).unwrap());
+    Terms::new(plan, &Shapes::new(HeaderStyle::default()), Some(book))
 }
 
 /// Lets time pass for all replicas of one clock, with a look after their leases each second.
@@ -191,8 +187,4 @@ pub(super) async fn settle_down() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-}
-
-fn shapes() -> Arc<Shapes> {
-    Shapes::new(HeaderStyle::default())
 }

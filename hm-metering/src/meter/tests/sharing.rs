@@ -125,7 +125,7 @@ async fn what_is_left_of_a_dead_replica_is_not_spent_again_until_it_is_closed() 
         assert!(dead.serve(&operation(1, 1, None)).await);
     }
     let (holder, mut served) = (dead.holder, 30);
-    let (key, token) = (dead.lease(0).window().key().clone(), dead.lease(0).token());
+    let (key, token) = (dead.lease(0).window().key(), dead.lease(0).token());
     drop(dead);
     let next = Replica::new(&plan(100), store.clone(), &clock);
     // Long after every lease has run out.

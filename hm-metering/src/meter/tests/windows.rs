@@ -27,7 +27,7 @@ async fn settle(replica: &Replica, store: &MemoryStore, number: u64, units: u64)
         number,
     };
     let spent = Settlement {
-        key: lease.window().key().clone(),
+        key: lease.window().key(),
         plan: PlanId::from_static("free"),
         limit: None,
         lease: lease.token(),
@@ -135,7 +135,7 @@ async fn each_period_begins_with_the_whole_limit_and_leaves_nothing_leased() {
     let plan = "quotas = [{ meter = 'requests', limit = 50, period = 'hour' }]";
     let replica = Replica::new(plan, store.clone(), &clock);
     for number in 1..=3 {
-        let key = replica.lease(0).window().key().clone();
+        let key = replica.lease(0).window().key();
         for _ in 0..20 {
             assert!(replica.serve(&operation(1, 1, None)).await);
         }
