@@ -45,11 +45,11 @@ struct Open {
 type Reserving = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Admission {
-    pub(super) fn new(admitted: Admitted) -> Self {
+    pub(super) const fn new(admitted: Arc<Admitted>) -> Self {
         Self {
             open: Some(Open {
-                admitted: Arc::new(admitted),
-                answered: Answered::default(),
+                admitted,
+                answered: Answered::NOTHING,
                 reached: false,
                 running: false,
                 reserving: None,
@@ -87,7 +87,7 @@ impl Admission {
             None,
             Some(self.report()),
             Some(admitted.principal().clone()),
-            Some(Arc::clone(&admitted.operation)),
+            Some(Arc::clone(&admitted.request.operation)),
             self.request_id().0,
         )
     }
@@ -108,7 +108,7 @@ impl Admission {
     pub(crate) fn is_bodiless(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
             let of_status = |status: StatusCode| matches!(status.as_u16(), 100..=199 | 204 | 304);
-            open.admitted.method == Method::HEAD || open.answered.status.is_some_and(of_status)
+            open.admitted.request.method == Method::HEAD || open.answered.status.is_some_and(of_status)
         })
     }
 
@@ -159,7 +159,7 @@ impl Admission {
     pub fn is_grpc(&self) -> bool {
         self.open
             .as_ref()
-            .is_some_and(|open| open.admitted.form.is_grpc())
+            .is_some_and(|open| open.admitted.request.form.is_grpc())
     }
 
     /// Ends a request that [has to be stopped](Admission::is_stopped) before anything of its answer was sent, and makes the
@@ -168,7 +168,7 @@ impl Admission {
     pub fn reject(mut self) -> Option<Box<Rejection>> {
         let open = self.open.take()?;
         let rejection = open.admitted.reject();
-        let is_grpc = open.admitted.form.is_grpc();
+        let is_grpc = open.admitted.request.form.is_grpc();
         let answered = Answered {
             status: Some(rejection.refusal().status()),
             grpc_status: is_grpc.then_some(RESOURCE_EXHAUSTED),
@@ -202,7 +202,11 @@ impl Admission {
 
     /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers.
     pub fn note_trailers(&mut self, headers: &HeaderMap) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.admitted.form.is_grpc()) {
+        if let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|open| open.admitted.request.form.is_grpc())
+        {
             let status = headers.get(GRPC_STATUS).and_then(|value| value.to_str().ok());
             if let Some(status) = status.and_then(|status| status.parse().ok()) {
                 open.answered.grpc_status = Some(status);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::ATTEMPTS;
 use super::admitted::Admitted;
-use super::decide::Hold;
+use super::hold::Hold;
 use super::said::Words;
-use super::{ATTEMPTS, Question};
+use super::undecided::Question;
 use crate::charge_rule::Overrun;
 use crate::name::MeterName;
 use crate::quota::{Answer, nanos};
@@ -56,7 +57,8 @@ impl Admitted {
         }
         // As far as is known; so it is decided at the door too.
         let left = hold.limit.unwrap_or(limit).minus(window.taken_by_all());
-        let is_wanted = lacks <= left || (self.operation.on_overrun() == Overrun::Cap && !left.is_zero());
+        let is_wanted =
+            lacks <= left || (self.request.operation.on_overrun() == Overrun::Cap && !left.is_zero());
         if is_wanted && window.may_have_more(limit, now) {
             if let Some(book) = &self.engine.book {
                 // What is said once will most likely be said again.
@@ -76,7 +78,8 @@ impl Admitted {
         let hold = &self.holds[place];
         let extra = &mut words.extra[place];
         let reserved = hold.units.plus(*extra);
-        if reserved >= total || self.operation.on_overrun() != Overrun::Reject || hold.never_refuses() {
+        if reserved >= total || self.request.operation.on_overrun() != Overrun::Reject || hold.never_refuses()
+        {
             return;
         }
         // What was said last is about what will not be handed over any more.
@@ -90,7 +93,9 @@ impl Admitted {
     /// Whether the response waits until a hold has got what it lacks. One that is charged beyond its lease need not, and one
     /// that is served although the store can't answer must not.
     fn waits_for(&self, hold: &Hold) -> bool {
-        self.operation.on_overrun() != Overrun::Overflow && !hold.never_refuses() && hold.beyond.is_none()
+        self.request.operation.on_overrun() != Overrun::Overflow
+            && !hold.never_refuses()
+            && hold.beyond.is_none()
     }
 
     /// Waits until everything that was said is reserved, or can't be. A store that does not answer is waited for as long as at

@@ -20,7 +20,8 @@ const LACKING: u64 = 16;
 pub(super) struct Said {
     /// In one number, so that of a last word and the request's end one is first, and both know which.
     state: AtomicU64,
-    words: Mutex<Words>,
+    /// None until something is said: most handlers say nothing, and their requests are the smaller for it.
+    words: Mutex<Option<Box<Words>>>,
 }
 
 #[derive(Default)]
@@ -40,7 +41,8 @@ impl Said {
         let mut words = self.words();
         // Whoever ends the request after this sees that there is something, and waits for the lock.
         if self.state.fetch_or(TOUCHED, Ordering::AcqRel) & FINISHED == 0 {
-            change(&mut words);
+            let words = words.get_or_insert_default();
+            change(words);
             if words.lacking.is_empty() {
                 if self.has(LACKING) {
                     self.state.fetch_and(!LACKING, Ordering::AcqRel);
@@ -53,13 +55,19 @@ impl Said {
 
     /// What was said so far; none if nothing was.
     pub(super) fn so_far<T>(&self, read: impl FnOnce(&Words) -> T) -> Option<T> {
-        self.has(TOUCHED).then(|| read(&self.words()))
+        if !self.has(TOUCHED) {
+            return None;
+        }
+        self.words().as_deref().map(read)
     }
 
     /// The request is over: takes what was said, and lets nothing be said any more. None if nothing was.
-    pub(super) fn finish(&self) -> Option<Words> {
+    pub(super) fn finish(&self) -> Option<Box<Words>> {
         let before = self.state.fetch_or(FINISHED, Ordering::AcqRel);
-        (before & TOUCHED != 0).then(|| std::mem::take(&mut *self.words()))
+        if before & TOUCHED == 0 {
+            return None;
+        }
+        self.words().take()
     }
 
     pub(super) fn stop(&self) {
@@ -87,7 +95,7 @@ impl Said {
         self.state.load(Ordering::Acquire) & flag != 0
     }
 
-    fn words(&self) -> MutexGuard<'_, Words> {
+    fn words(&self) -> MutexGuard<'_, Option<Box<Words>>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +127,7 @@ mod tests {
                     }
                 })
             });
-            let units = |words: Words| words.tally.meters.first().map_or(0, |(_, units)| units.get());
+            let units = |words: Box<Words>| words.tally.meters.first().map_or(0, |(_, units)| units.get());
             let charged = said.finish().map_or(0, units);
             handlers.into_iter().for_each(|handler| handler.join().unwrap());
             assert_eq!(heard.load(Ordering::Acquire), charged);
