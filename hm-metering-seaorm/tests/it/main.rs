@@ -13,6 +13,7 @@ mod addresses;
 mod conformance;
 mod connections;
 mod contention;
+mod differential;
 mod faults;
 mod fixtures;
 mod ledger;
