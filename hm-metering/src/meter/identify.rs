@@ -49,10 +49,10 @@ impl Meter {
         self.check(&caller, client)
     }
 
-    fn check(&self, caller: &Caller, client: Option<IpAddr>) -> Result<Principal, Refusal> {
+    fn check(&self, caller: &Arc<Caller>, client: Option<IpAddr>) -> Result<Principal, Refusal> {
         caller.check_dates(self.0.clock.now()).map_err(not_accepted)?;
         caller.check_address(|| client)?;
-        Ok(caller.principal.clone())
+        Ok(caller.principal())
     }
 }
 
