@@ -50,6 +50,15 @@ pub(crate) fn add_excluded<E: EntityTrait>(backend: DbBackend, column: E::Column
     ))
 }
 
+/// In an upsert: what comes.
+pub(crate) fn excluded(backend: DbBackend, column: impl IdenStatic) -> SimpleExpr {
+    let column = column.as_str();
+    Expr::cust(match backend {
+        DbBackend::MySql => format!("VALUES(`{column}`)"),
+        _ => format!(r#"excluded."{column}""#),
+    })
+}
+
 /// In an upsert: the greater of what is there and what comes.
 pub(crate) fn max_excluded<E: EntityTrait>(backend: DbBackend, column: E::Column) -> SimpleExpr {
     let table = E::default().table_name();

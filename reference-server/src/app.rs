@@ -9,6 +9,7 @@ use hm_metering::keys::KeyIssuer;
 use hm_metering::usage::JournalError;
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::migration::MigrateError;
 use sea_orm::DbErr;
 
 use crate::auth::password::PasswordError;
@@ -36,15 +37,19 @@ struct Inner {
     meter: Meter,
     keys: Keys,
     usage: Usage,
+    store: SeaOrmStore,
     sources: Sources,
 }
 
 /// Why the application can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database does not answer, or its schema can't be brought up to date.
+    /// The database does not answer.
     #[error("the database can't be opened")]
     Database(#[from] DbErr),
+    /// The schema can't be brought to this version.
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
     /// Passwords can't be hashed.
     #[error("passwords can't be hashed")]
     Password(#[from] PasswordError),
@@ -132,7 +137,8 @@ impl App {
             tokens: AccessTokens::new(&config.auth, &secrets.jwt_secret),
             attempts: Attempts::new(&config.auth.login),
             keys: Keys::new(store.clone(), database.clone(), meter.clone(), issuer, most),
-            usage: Usage::new(store, meter.clone(), plans),
+            usage: Usage::new(store.clone(), meter.clone(), plans),
+            store,
             verifier,
             meter,
             sources,
@@ -227,6 +233,12 @@ impl App {
     #[must_use]
     pub fn usage(&self) -> &Usage {
         &self.0.usage
+    }
+
+    /// Keys, quotas and the ledger.
+    #[must_use]
+    pub fn store(&self) -> &SeaOrmStore {
+        &self.0.store
     }
 
     /// Data sources.

@@ -10,10 +10,12 @@
 
 mod accounts;
 mod addresses;
+mod check;
 mod conformance;
 mod contention;
 mod faults;
 mod fixtures;
 mod ledger;
 mod migrations;
+mod periods;
 mod rows;

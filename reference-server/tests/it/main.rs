@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod data;
+mod er_page;
 mod framework;
 mod guessing;
 mod harness;
@@ -18,6 +19,7 @@ mod keys;
 mod logs;
 mod me;
 mod migrations;
+mod operator;
 mod sessions;
 mod sign_in;
 mod usage;
