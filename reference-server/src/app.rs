@@ -116,8 +116,8 @@ impl App {
         let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
         let issuer = KeyIssuer::new(peppers.clone())
             .map_err(StartError::Random)?
-            .with_format(format.clone());
-        let verifier = StoredKeyVerifier::new(store.clone(), peppers).with_format(format);
+            .with_format(format);
+        let verifier = keys::verifier(&store, peppers, &config.keys);
         let mut builder = Meter::builder(verifier.clone())
             .plans(plans.clone())
             .quota(store.clone())

@@ -15,6 +15,7 @@ use hm_metering_seaorm::migration::{MigrateError, must_be_current};
 use hm_metering_seaorm::operator::{CLOSING_GRACE, close_periods};
 use sea_orm::DbErr;
 
+use crate::app::StartError;
 use crate::cli::Command;
 use crate::config::Config;
 use crate::database::Database;
@@ -60,13 +61,12 @@ pub enum OperatorError {
 pub fn is_of_other_schema(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if matches!(
-            error.downcast_ref(),
-            Some(MigrateError::TooNew(_) | MigrateError::TooOld(_))
-        ) {
-            return true;
-        }
-        if let Some(OperatorError::Schema(schema)) = error.downcast_ref() {
+        // Errors that speak with the schema's words don't name it as their source.
+        let schema = match (error.downcast_ref(), error.downcast_ref()) {
+            (Some(OperatorError::Schema(schema)), _) | (_, Some(StartError::Schema(schema))) => Some(schema),
+            _ => error.downcast_ref(),
+        };
+        if let Some(schema) = schema {
             return !matches!(schema, MigrateError::Database(_));
         }
         next = error.source();

@@ -456,6 +456,58 @@ async fn keys_are_imported_by_digest_and_work() {
 }
 
 #[tokio::test]
+async fn a_key_of_an_earlier_system_is_imported_with_its_bcrypt_hash_and_accepted() {
+    let mut place = Place::on_sqlite().await;
+    let account = place.account().await;
+    let text = "sk_Jd82kQp1xz90_the-rest";
+    let hash = "$2b$04$aaaaaaaaaaaaaaaaaaaaaO";
+    let lines = |hash: &str| {
+        format!(
+            r#"{{"account_id":"{account}","start":"sk_Jd82kQp1xz90_","bcrypt":"{hash}","name":"old","prefix":"sk_Jd82","last4":"rest"}}"#
+        )
+    };
+    let import = |file: PathBuf| Command::Import {
+        what: Import::Keys,
+        file,
+        dry_run: false,
+    };
+    let made = bcrypt::hash(text, 4).unwrap();
+    let said = place.refused(import(place.file("k.jsonl", &lines(&made)))).await;
+    assert!(said.contains("keys.legacy.prefix must be set"), "{said}");
+    place.config.keys.legacy = Some(hm_server::config::LegacyKeys {
+        prefix: "sk_".to_owned(),
+        start: 16,
+    });
+    let said = place.refused(import(place.file("k.jsonl", &lines(hash)))).await;
+    assert!(said.contains("no bcrypt hash") && !said.contains(hash), "{said}");
+    let (_, said) = place
+        .run(import(place.file("k.jsonl", &lines(&made))))
+        .await
+        .unwrap();
+    assert!(said.contains("1 imported"), "{said}");
+
+    let secrets = Secrets::resolve(&place.config).unwrap();
+    let app = App::start(place.config.clone(), &secrets, Arc::new(FixedClock(NOON)))
+        .await
+        .unwrap();
+    let verify = |text: &'static str| {
+        let verifier = app.verifier().clone();
+        async move {
+            hm_metering::KeyVerifier::verify(&verifier, &PresentedKey::new(text), NOON)
+                .await
+                .unwrap()
+        }
+    };
+    use hm_metering::keys::Verdict;
+    assert!(matches!(
+        verify("sk_Jd82kQp1xz90_the-resT").await,
+        Verdict::Invalid { .. }
+    ));
+    assert!(matches!(verify(text).await, Verdict::Valid(_)));
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn one_mistake_in_a_file_changes_nothing_and_every_mistake_is_told_without_digests() {
     let place = Place::on_sqlite().await;
     let account = place.account().await;

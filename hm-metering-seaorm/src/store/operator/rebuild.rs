@@ -46,11 +46,13 @@ impl Work for Rebuild {
     }
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+        let range = (self.day, self.day + Grain::Day.micros());
+        // First of all, before anything is read: on MariaDB and MySQL this holds the range, and what is read after it is
+        // what was committed until then.
+        delete(transaction, self.account, range).await?;
         if self.day < marks::reached(transaction, marks::EVENTS).await? {
             return Err(Failure::INVALID);
         }
-        let range = (self.day, self.day + Grain::Day.micros());
-        delete(transaction, self.account, range).await?;
         add_events(transaction, Some(self.account), range).await
     }
 }

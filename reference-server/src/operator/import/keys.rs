@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hm_metering::key::KeyDigest;
+use hm_metering::key::{KeyDigest, LegacyBcrypt, SlowHash};
 use hm_metering::keys::{IpAllow, KeyLimits, NewKey};
 use hm_metering::{KeyEnv, KeyStore, StoreErrorKind, Timestamp};
 use hm_metering_seaorm::SeaOrmStore;
@@ -16,12 +16,17 @@ use crate::database::Database;
 use crate::operator::OperatorError;
 
 /// A key as the file has it. Its digest is HMAC-SHA-256 of the key under the pepper of that number, in 64 hexadecimal
-/// digits.
+/// digits. A key of an earlier system has its start and its bcrypt hash in place of that.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
     account_id: Uuid,
-    digest: String,
+    #[serde(default)]
+    digest: Option<String>,
+    #[serde(default)]
+    start: Option<String>,
+    #[serde(default)]
+    bcrypt: Option<String>,
     #[serde(default)]
     pepper: Option<u16>,
     name: String,
@@ -38,12 +43,25 @@ pub(super) struct Row {
     created_at: Option<Timestamp>,
 }
 
+/// How keys are imported.
+pub(super) struct Import {
+    pub(super) now: Timestamp,
+    pub(super) dry_run: bool,
+    /// What keys of an earlier system are found by.
+    pub(super) legacy: Option<LegacyBcrypt>,
+}
+
+/// What is kept of a key.
+struct Kept {
+    digest: KeyDigest,
+    slow: Option<SlowHash>,
+}
+
 pub(super) async fn import(
     database: &Database,
     store: &SeaOrmStore,
     rows: Vec<(usize, Row)>,
-    now: Timestamp,
-    dry_run: bool,
+    how: &Import,
 ) -> Result<Counts, OperatorError> {
     let mut mistakes = Mistakes::default();
     let mut counts = Counts {
@@ -52,18 +70,21 @@ pub(super) async fn import(
     };
     let (mut keys, mut seen) = (Vec::new(), HashSet::new());
     for (number, row) in rows {
-        let Some(digest) = digest(&row.digest) else {
-            mistakes.add(number, "the digest must have 64 hexadecimal digits");
-            continue;
+        let kept = match kept(&row, how.legacy.as_ref()) {
+            Ok(kept) => kept,
+            Err(what) => {
+                mistakes.add(number, what);
+                continue;
+            }
         };
-        if !seen.insert(*digest.as_bytes()) {
-            mistakes.add(number, "the same digest is in the file twice");
+        if !seen.insert(*kept.digest.as_bytes()) {
+            mistakes.add(number, "the same digest or start is in the file twice");
             continue;
         }
-        match known(database, &digest).await? {
+        match known(database, &kept.digest).await? {
             Some(account) if account == row.account_id => counts.known += 1,
             Some(_) => mistakes.add(number, "another account has a key with this digest"),
-            None => match made(database, row, digest, now).await? {
+            None => match made(database, row, kept, how.now).await? {
                 Ok(key) => keys.push(key),
                 Err(what) => mistakes.add(number, what),
             },
@@ -71,7 +92,7 @@ pub(super) async fn import(
     }
     mistakes.finish().map_err(OperatorError::from)?;
     counts.new = keys.len() as u64;
-    if dry_run {
+    if how.dry_run {
         return Ok(counts);
     }
     for key in keys {
@@ -86,6 +107,30 @@ pub(super) async fn import(
         }
     }
     Ok(counts)
+}
+
+fn kept(row: &Row, legacy: Option<&LegacyBcrypt>) -> Result<Kept, &'static str> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (given(&row.digest), given(&row.start), given(&row.bcrypt)) {
+        (Some(text), None, None) => {
+            let digest = digest(&text).ok_or("the digest must have 64 hexadecimal digits")?;
+            Ok(Kept { digest, slow: None })
+        }
+        (None, Some(start), Some(hash)) => {
+            let legacy = legacy.ok_or("keys.legacy.prefix must be set for keys with bcrypt hashes")?;
+            if start.len() < legacy.start() {
+                return Err("the start must have at least keys.legacy.start characters");
+            }
+            let slow = SlowHash::new(hash).ok().filter(LegacyBcrypt::can_check);
+            let slow = slow.ok_or("that is no bcrypt hash with a cost of at most 14")?;
+            let digest = legacy.found_by(&start);
+            Ok(Kept {
+                digest,
+                slow: Some(slow),
+            })
+        }
+        _ => Err("there must be a digest, or a start with a bcrypt hash"),
+    }
 }
 
 fn digest(text: &str) -> Option<KeyDigest> {
@@ -114,7 +159,7 @@ async fn known(database: &Database, digest: &KeyDigest) -> Result<Option<Uuid>, 
 async fn made(
     database: &Database,
     row: Row,
-    digest: KeyDigest,
+    kept: Kept,
     now: Timestamp,
 ) -> Result<Result<NewKey, &'static str>, OperatorError> {
     if account::Entity::find_by_id(row.account_id)
@@ -136,10 +181,10 @@ async fn made(
     let Some(owner) = owner else {
         return Ok(Err("nobody belongs to the account"));
     };
-    Ok(check(row, owner, digest, now))
+    Ok(check(row, owner, kept, now))
 }
 
-fn check(row: Row, owner: Uuid, digest: KeyDigest, now: Timestamp) -> Result<NewKey, &'static str> {
+fn check(row: Row, owner: Uuid, kept: Kept, now: Timestamp) -> Result<NewKey, &'static str> {
     let env = match row.env.as_deref() {
         None | Some("" | "live") => KeyEnv::Live,
         Some("test") => KeyEnv::Test,
@@ -165,9 +210,9 @@ fn check(row: Row, owner: Uuid, digest: KeyDigest, now: Timestamp) -> Result<New
         id: Uuid::now_v7().into(),
         account: row.account_id.into(),
         user: owner.into(),
-        digest,
+        digest: kept.digest,
         pepper: row.pepper.unwrap_or(1),
-        slow_hash: None,
+        slow_hash: kept.slow,
         name: row.name,
         prefix: row.prefix,
         last4: row.last4,

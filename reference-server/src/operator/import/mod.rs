@@ -10,11 +10,14 @@ mod usage;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hm_metering::Timestamp;
+use hm_metering::key::LegacyBcrypt;
+use hm_metering::{Peppers, Timestamp};
 
 use super::{OperatorError, open};
 use crate::cli::Import;
 use crate::config::Config;
+use crate::domain::keys::pepper;
+use crate::secrets::Secrets;
 
 /// How many mistakes are told at once.
 const MISTAKES_MAX: usize = 20;
@@ -44,6 +47,12 @@ pub enum ImportError {
     /// What is wrong, row by row. No value of a secret column is in it.
     #[error("nothing was imported:\n{}", .0.join("\n"))]
     Mistakes(Vec<String>),
+    /// The secrets can't be used.
+    #[error(transparent)]
+    Secrets(#[from] crate::secrets::SecretsError),
+    /// The pepper can't be used.
+    #[error("KEY_PEPPER can't be used")]
+    Pepper(#[from] hm_metering::key::PepperError),
     /// The plans of the settings can't be used.
     #[error("the plans can't be used")]
     Plans(#[from] hm_metering::PlansError),
@@ -68,7 +77,8 @@ pub(super) async fn run(
     let counts = match what {
         Import::Keys => {
             let rows = rows::read::<keys::Row>(file)?;
-            keys::import(&database, &store, rows, now, dry_run).await?
+            let legacy = legacy(config)?;
+            keys::import(&database, &store, rows, &keys::Import { now, dry_run, legacy }).await?
         }
         Import::Usage => {
             let rows = rows::read::<usage::Row>(file)?;
@@ -82,6 +92,16 @@ pub(super) async fn run(
         counts.rows, counts.new, counts.known
     ));
     Ok(database.close().await?)
+}
+
+/// What keys of an earlier system are found by, where the settings say that there are some.
+fn legacy(config: &Config) -> Result<Option<LegacyBcrypt>, ImportError> {
+    let Some(legacy) = &config.keys.legacy else {
+        return Ok(None);
+    };
+    let secrets = Secrets::resolve(config)?;
+    let peppers = Peppers::new(pepper(&secrets.key_pepper)?);
+    Ok(Some(LegacyBcrypt::new(peppers, legacy.start)))
 }
 
 /// Mistakes, each with its row; only so many are kept.

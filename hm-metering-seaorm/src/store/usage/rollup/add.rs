@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::prelude::Uuid;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait};
+use sea_orm::sea_query::{Condition, OnConflict};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter};
 
 use super::Rollups;
 use crate::entity::usage_active_day as day;
@@ -12,6 +12,9 @@ use crate::entity::{usage_rollup_endpoint as endpoint, usage_rollup_sum as sum, 
 use crate::error::Failure;
 use crate::sql;
 use crate::store::usage::sketch::Sketch;
+
+/// How many rows are asked for by their whole keys in one statement.
+const KEYS: usize = 200;
 
 /// Adds sums to what is there, and holds their rows until the transaction ends.
 pub(in crate::store) async fn add(db: &impl ConnectionTrait, rollups: &Rollups) -> Result<(), Failure> {
@@ -58,10 +61,13 @@ async fn add_sums(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<(), 
     }
     let max = sum::Column::ResponseTimeUsMax;
     upsert.value(max, sql::max_excluded::<sum::Entity>(backend, max));
-    let kept = sum::Entity::insert_many(sql::to_insert(rows))
-        .on_conflict(upsert)
-        .exec_with_returning(db)
-        .await?;
+    let insert = sum::Entity::insert_many(sql::to_insert(rows)).on_conflict(upsert);
+    let kept = if db.support_returning() {
+        insert.exec_with_returning(db).await?
+    } else {
+        insert.exec_without_returning(db).await?;
+        held(db, rows).await?
+    };
     let added: HashMap<_, _> = rows.iter().map(|row| (key(row), row)).collect();
     let mut merged = Vec::new();
     for mut row in kept {
@@ -82,6 +88,28 @@ async fn add_sums(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<(), 
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// The rows of these keys, which the transaction holds.
+async fn held(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<Vec<sum::Model>, Failure> {
+    let mut found = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(KEYS) {
+        let mut keys = Condition::any();
+        for row in chunk {
+            keys = keys.add(
+                Condition::all()
+                    .add(sum::Column::AccountId.eq(row.account_id))
+                    .add(sum::Column::Grain.eq(row.grain))
+                    .add(sum::Column::BucketStart.eq(row.bucket_start))
+                    .add(sum::Column::KeyId.eq(row.key_id))
+                    .add(sum::Column::Operation.eq(row.operation.as_str()))
+                    .add(sum::Column::Source.eq(row.source.as_str()))
+                    .add(sum::Column::StatusClass.eq(row.status_class)),
+            );
+        }
+        found.extend(sum::Entity::find().filter(keys).all(db).await?);
+    }
+    Ok(found)
 }
 
 type Key = (Uuid, i16, i64, Uuid, (String, String), i16);
