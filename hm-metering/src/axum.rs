@@ -31,7 +31,8 @@ impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = NotMetered;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotMetered> {
-        parts.extensions.get::<Self>().cloned().ok_or(NotMetered)
+        let charge = parts.extensions.get::<Charge>();
+        charge.map(|charge| charge.principal().clone()).ok_or(NotMetered)
     }
 }
 

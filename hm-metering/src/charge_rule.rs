@@ -138,12 +138,13 @@ pub enum Overrun {
     /// Everything is charged, also beyond the limit, and the event says so.
     #[default]
     Overflow,
-    /// No more is charged than could be reserved: what is said faster than units can be leased, and what the quota has no
-    /// room for, is free.
+    /// No more is charged than could be reserved: what the quota has no room for is free. The response is held back while more
+    /// is leased for what was said. If the store does not answer for so long that a request would be refused at the door, the
+    /// response goes on, and what was said meanwhile is free.
     Cap,
     /// The response is stopped, and no more is charged than was reserved for it. One that has not begun is answered with 429;
-    /// a body ends with an error, and a gRPC stream with `RESOURCE_EXHAUSTED`. As long as more is being leased the response
-    /// goes on, so a little may be handed over for which nothing can be reserved then; it is free.
+    /// a body ends with an error, and a gRPC stream with `RESOURCE_EXHAUSTED`. The response is held back while more is leased for
+    /// what was said; what could not be reserved is not handed over.
     Reject,
 }
 

@@ -13,6 +13,9 @@ use thiserror::Error;
 #[error("{0:?} is no name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit")]
 pub struct NameError(String);
 
+/// What is counted where nothing else is said.
+const REQUESTS: &str = "requests";
+
 #[derive(Clone)]
 enum Text {
     Static(&'static str),
@@ -20,6 +23,15 @@ enum Text {
 }
 
 impl Text {
+    /// The name of nearly everybody's meter takes no memory, and is told to be the same by where it stands.
+    fn of(text: &str) -> Self {
+        if text == REQUESTS {
+            Self::Static(REQUESTS)
+        } else {
+            Self::Shared(Arc::from(text))
+        }
+    }
+
     fn as_str(&self) -> &str {
         match self {
             Self::Static(text) => text,
@@ -70,7 +82,7 @@ macro_rules! name {
             /// When it is empty, longer than 64 characters, or has others than `a-z`, `0-9`, `.`, `_` and `-`.
             pub fn parse(text: &str) -> Result<Self, NameError> {
                 if is_name(text) {
-                    Ok(Self(Text::Shared(Arc::from(text))))
+                    Ok(Self(Text::of(text)))
                 } else {
                     Err(NameError(text.chars().take(80).collect()))
                 }
@@ -159,7 +171,7 @@ name! {
 
 impl MeterName {
     /// The meter that counts requests, the one there is when nothing else is said.
-    pub const REQUESTS: Self = Self::from_static("requests");
+    pub const REQUESTS: Self = Self::from_static(REQUESTS);
 }
 
 /// What can stand for a meter in a call: a borrowed [`MeterName`], or a text of the program such as `"tokens"`.

@@ -9,8 +9,8 @@ use crate::keys::{IpAllow, KeyLimits};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
-/// The caller of a metered request, as its key's record says. Cheap to clone; handlers find it in the request's
-/// extensions.
+/// The caller of a metered request, as its key's record says. Cheap to clone; handlers get it from the
+/// [`Charge`](crate::Charge::principal) in the request's extensions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Principal(Arc<Inner>);
 

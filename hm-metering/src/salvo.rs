@@ -52,10 +52,11 @@ impl Handler for MeteringHoop {
         if req.extensions().get::<Charge>().is_some() {
             tracing::warn!("a request passes two metering handlers; the inner one charges nothing");
             let id = req.extensions().get::<RequestId>().map_or("", |RequestId(id)| id);
+            let caller = req.extensions().get::<Charge>().map(Charge::principal);
             match self
                 .0
                 .meter()
-                .check_again(self.0.operation(), req.extensions().get(), req.headers(), id)
+                .check_again(self.0.operation(), caller, req.headers(), id)
             {
                 Ok(()) => {
                     ctrl.call_next(req, depot, res).await;
@@ -110,11 +111,11 @@ async fn serve(
     res: &mut Response,
     ctrl: &mut FlowCtrl,
 ) {
-    req.extensions_mut().insert(admission.principal().clone());
     req.extensions_mut().insert(admission.charge());
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;
+    admission.reserved().await;
     if admission.is_stopped() {
         if let Some(rejection) = admission.reject() {
             // Those of the answer that the handler had in mind.

@@ -151,7 +151,9 @@ impl Clock for SystemClock {
         let since_epoch = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        Timestamp::default().plus(since_epoch)
+        let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+        let micros = seconds.saturating_mul(1_000_000);
+        Timestamp::from_micros(micros.saturating_add(since_epoch.subsec_micros().into()))
     }
 
     fn monotonic(&self) -> Duration {

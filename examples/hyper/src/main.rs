@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hm_metering::keys::KeyIssuer;
 use hm_metering::{
-    AccountId, Clock, IssuedKey, KeyEnv, KeyStore, MemoryStore, Meter, Pepper, Peppers, PlanId, Plans,
-    Principal, StoredKeyVerifier, SystemClock, UserId,
+    AccountId, Charge, Clock, IssuedKey, KeyEnv, KeyStore, MemoryStore, Meter, Pepper, Peppers, PlanId,
+    Plans, StoredKeyVerifier, SystemClock, UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -81,7 +81,7 @@ async fn serve(listener: TcpListener, meter: &Meter, stop: impl Future<Output = 
 }
 
 async fn fact(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let caller = request.extensions().get::<Principal>();
+    let caller = request.extensions().get::<Charge>().map(Charge::principal);
     let account = caller
         .map(|caller| caller.account().to_string())
         .unwrap_or_default();

@@ -17,7 +17,7 @@ pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, K
 
 #[cfg(feature = "testing")]
 pub(crate) use source::X_API_KEY;
-pub(crate) use source::{Credential, find_credential};
+pub(crate) use source::{Carriers, Credential, find_credential};
 pub use stored::StoredKeyVerifier;
 pub use verifier::{InvalidKey, KeyVerifier, Verdict, Verified};
 

@@ -7,39 +7,82 @@ use super::verifier::KeyVerifier;
 /// The header that is ours.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// Which of a request's headers may carry a key, noted in passing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carriers<'a> {
+    /// The first `X-API-Key`.
+    own: Option<&'a HeaderValue>,
+    has_several: bool,
+    has_authorization: bool,
+}
+
+impl<'a> Carriers<'a> {
+    pub(crate) const fn note_own(&mut self, value: &'a HeaderValue) {
+        self.has_several = self.own.is_some();
+        self.own = Some(value);
+    }
+
+    pub(crate) const fn note_authorization(&mut self) {
+        self.has_authorization = true;
+    }
+}
+
 /// What a request's headers say of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Credential<'a> {
     /// Nothing.
     None,
-    /// One text that may be a key.
-    One(&'a str),
+    /// Bytes that may be a key. Whether they are a text is not looked at: those of a known key are.
+    One(&'a [u8]),
     /// More than one key, or bytes that are no text.
     Unreadable,
 }
 
-/// Finds the one key in `X-API-Key` or `Authorization: Bearer`.
+/// Finds the one key in `X-API-Key` or `Authorization: Bearer`. `carriers` are what was noted of `headers`.
 ///
 /// A bearer token that does not look like one of our keys is passed over when there is an `X-API-Key`: it may be meant
 /// for the handler. Two keys are an error, even if they are the same: which one counts would be a guess.
-pub(crate) fn find_credential<'a>(headers: &'a HeaderMap, verifier: &dyn KeyVerifier) -> Credential<'a> {
-    let mut own = headers.get_all(X_API_KEY).iter();
-    let own_key = match (own.next(), own.next()) {
-        (None, _) => None,
-        (Some(value), None) => match text_of(value) {
-            Some(text) => Some(text),
-            None => return Credential::Unreadable,
-        },
-        (Some(_), Some(_)) => return Credential::Unreadable,
-    };
+pub(crate) fn find_credential<'a>(
+    carriers: Carriers<'a>,
+    headers: &'a HeaderMap,
+    verifier: &dyn KeyVerifier,
+) -> Credential<'a> {
+    if carriers.has_several {
+        return Credential::Unreadable;
+    }
+    let own = carriers.own.map(|value| value.as_bytes().trim_ascii());
+    if carriers.has_authorization {
+        return find_beside(own, headers, verifier);
+    }
+    match own {
+        None | Some(b"") => Credential::None,
+        Some(key) => Credential::One(key),
+    }
+}
+
+/// The same for a request with `Authorization`.
+fn find_beside<'a>(
+    own: Option<&'a [u8]>,
+    headers: &'a HeaderMap,
+    verifier: &dyn KeyVerifier,
+) -> Credential<'a> {
+    if own.is_some_and(|key| str::from_utf8(key).is_err()) {
+        return Credential::Unreadable;
+    }
     let mut bearer = None;
     let mut others = 0;
     for value in headers.get_all(AUTHORIZATION) {
-        let Some(text) = text_of(value) else {
-            return Credential::Unreadable;
+        let value = value.as_bytes().trim_ascii();
+        let token = bearer_token(value);
+        let is_ours = match (token, own) {
+            (Some(_), None) => true,
+            (token, _) => match str::from_utf8(token.unwrap_or(value)) {
+                Ok(text) => token.is_some() && verifier.claims(text),
+                Err(_) => return Credential::Unreadable,
+            },
         };
-        match bearer_token(text) {
-            Some(token) if own_key.is_none() || verifier.claims(token) => {
+        match token {
+            Some(token) if is_ours => {
                 if bearer.replace(token).is_some() {
                     return Credential::Unreadable;
                 }
@@ -47,22 +90,19 @@ pub(crate) fn find_credential<'a>(headers: &'a HeaderMap, verifier: &dyn KeyVeri
             _ => others += 1,
         }
     }
-    match (own_key, bearer) {
+    match (own, bearer) {
         (Some(_), Some(_)) => Credential::Unreadable,
         (None, Some(_)) if others > 0 => Credential::Unreadable,
-        (Some(""), None) | (None, None) => Credential::None,
+        (Some(b""), None) | (None, None) => Credential::None,
         (Some(key), None) | (None, Some(key)) => Credential::One(key),
     }
 }
 
-/// The value without space around it; none if it is no text.
-fn text_of(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(value.as_bytes().trim_ascii()).ok()
-}
-
-fn bearer_token(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer";
+    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
+    let token = rest.strip_prefix(b" ")?;
     scheme
-        .eq_ignore_ascii_case("bearer")
+        .eq_ignore_ascii_case(SCHEME)
         .then(|| token.trim_ascii_start())
 }

@@ -32,12 +32,14 @@ pin_project! {
     enum Kind<B> {
         // A refusal's own text, as far as it was not read.
         Own { text: Option<Bytes> },
-        // The service's body, how much of an announced length is left, and the admission, taken when the request is settled.
+        // The service's body, how much of an announced length is left, the admission, taken when the request is settled, and
+        // what the service handed over and waits until it is reserved.
         Inner {
             #[pin]
             body: B,
             left: Option<u64>,
             admission: Option<Admission>,
+            held: Option<Box<Handed>>,
         },
     }
 }
@@ -59,6 +61,7 @@ impl<B: Body> MeteredBody<B> {
                 body,
                 left: None,
                 admission: None,
+                held: None,
             },
         }
     }
@@ -84,6 +87,7 @@ impl<B: Body> MeteredBody<B> {
                 body,
                 left,
                 admission,
+                held: None,
             },
         }
     }
@@ -108,10 +112,26 @@ where
                 mut body,
                 left,
                 admission,
+                held,
             } => {
-                set_running(admission, true);
-                let polled = body.as_mut().poll_frame(cx);
-                set_running(admission, false);
+                let polled = match held.take() {
+                    Some(handed) => Poll::Ready(*handed),
+                    None => {
+                        set_running(admission, true);
+                        let polled = body.as_mut().poll_frame(cx);
+                        set_running(admission, false);
+                        polled.map(|frame| frame.map(|frame| frame.map_err(MeteredBodyError::failed)))
+                    }
+                };
+                if let (Some(admission), true) = (admission.as_mut(), polled.is_ready())
+                    && admission.is_lacking()
+                    && admission.poll_reserved(cx).is_pending()
+                {
+                    if let Poll::Ready(handed) = polled {
+                        *held = Some(Box::new(handed));
+                    }
+                    return Poll::Pending;
+                }
                 // What the handler said while it was polled may be too much, whatever it sends.
                 if let Some(stopped) = admission.take_if(|admission| admission.is_stopped()) {
                     kind.set(Kind::Own { text: None });
@@ -136,7 +156,7 @@ where
                 {
                     admission.finish(outcome);
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| MeteredBodyError(Some(error.into())))))
+                Poll::Ready(frame)
             }
         }
     }
@@ -144,16 +164,28 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Own { text } => text.is_none(),
-            Kind::Inner { body, .. } => body.is_end_stream(),
+            Kind::Inner { body, held, .. } => held.is_none() && body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Kind::Inner { body, .. } => body.size_hint(),
+            Kind::Inner { body, held, .. } => with_held(body.size_hint(), held.as_deref()),
         }
     }
+}
+
+/// What is left of a body, with the part of it that was handed over and not passed on.
+fn with_held(hint: SizeHint, held: Option<&Handed>) -> SizeHint {
+    let Some(Some(Ok(frame))) = held else { return hint };
+    let held = frame.data_ref().map_or(0, Bytes::len) as u64;
+    let mut whole = SizeHint::new();
+    whole.set_lower(hint.lower().saturating_add(held));
+    if let Some(upper) = hint.upper() {
+        whole.set_upper(upper.saturating_add(held));
+    }
+    whole
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -195,6 +227,9 @@ fn stop(mut admission: Admission) -> Option<Result<Frame<Bytes>, MeteredBodyErro
     Some(Ok(Frame::trailers(trailers)))
 }
 
+/// What a body hands over, or its end.
+type Handed = Option<Result<Frame<Bytes>, MeteredBodyError>>;
+
 /// Any error.
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -204,6 +239,10 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct MeteredBodyError(Option<BoxError>);
 
 impl MeteredBodyError {
+    fn failed(error: impl Into<BoxError>) -> Self {
+        Self(Some(error.into()))
+    }
+
     /// Whether the response was stopped because it took too much.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {

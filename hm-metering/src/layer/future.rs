@@ -44,6 +44,10 @@ pin_project! {
             response: S::Future,
             admission: Option<Admission>,
         },
+        /// The service has answered, and what it said that this takes is being leased.
+        Reserving {
+            answer: Option<Box<(S::Response, Admission)>>,
+        },
         /// Refused without waiting.
         Refused {
             rejection: Option<Box<Rejection>>,
@@ -114,15 +118,30 @@ where
                         admission.set_running(false);
                     }
                     let admission = if polled.is_ready() { admission.take() } else { None };
-                    return Poll::Ready(match ready!(polled) {
-                        Ok(response) => Ok(follow(response, admission)),
-                        Err(error) => {
+                    match (ready!(polled), admission) {
+                        (Ok(response), Some(admission)) if admission.is_lacking() => {
+                            let answer = Some(Box::new((response, admission)));
+                            state.set(State::Reserving { answer });
+                        }
+                        (Ok(response), admission) => return Poll::Ready(Ok(follow(response, admission))),
+                        (Err(error), admission) => {
                             if let Some(admission) = admission {
                                 admission.finish(Outcome::ServiceError);
                             }
-                            Err(error)
+                            return Poll::Ready(Err(error));
                         }
-                    });
+                    }
+                }
+                StateProjection::Reserving { answer } => {
+                    if let Some((_, admission)) = answer.as_deref_mut() {
+                        ready!(admission.poll_reserved(cx));
+                    }
+                    #[expect(
+                        clippy::expect_used,
+                        reason = "a future must not be polled after it was ready"
+                    )]
+                    let (response, admission) = *answer.take().expect("polled after it was ready");
+                    return Poll::Ready(Ok(follow(response, Some(admission))));
                 }
                 StateProjection::Refused { rejection } => {
                     #[expect(
@@ -192,6 +211,7 @@ where
         let state = match &self.state {
             State::Deciding { .. } => "deciding",
             State::Serving { .. } => "serving",
+            State::Reserving { .. } => "reserving",
             State::Refused { .. } => "refused",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()

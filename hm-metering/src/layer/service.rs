@@ -46,7 +46,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        if request.extensions().get::<Charge>().is_some() {
+        let extensions = request.extensions();
+        if !extensions.is_empty() && extensions.get::<Charge>().is_some() {
             return self.call_again(request);
         }
         match self
@@ -78,10 +79,11 @@ impl<S> Metering<S> {
         tracing::warn!("a request passes two metering layers; the inner one charges nothing");
         let extensions = request.extensions();
         let id = extensions.get::<RequestId>().map_or("", |RequestId(id)| id);
+        let caller = extensions.get::<Charge>().map(Charge::principal);
         match self
             .layer
             .meter()
-            .check_again(self.layer.operation(), extensions.get(), request.headers(), id)
+            .check_again(self.layer.operation(), caller, request.headers(), id)
         {
             Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
             Err(rejection) => ResponseFuture::refused(rejection),
@@ -115,11 +117,9 @@ fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
     request.uri().path()
 }
 
-/// Puts into the request's extensions what its handler may want to know.
+/// Puts into the request's extensions what its handler may want to know. That is one value, as each takes memory of its own.
 pub(super) fn prepare<ReqB>(request: &mut Request<ReqB>, admission: &Admission) {
-    let extensions = request.extensions_mut();
-    extensions.insert(admission.principal().clone());
-    extensions.insert(admission.charge());
+    request.extensions_mut().insert(admission.charge());
 }
 
 impl<S: fmt::Debug> fmt::Debug for Metering<S> {

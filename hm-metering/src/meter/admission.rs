@@ -1,7 +1,10 @@
 //! A request that was let through, from its admission to its one event.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
@@ -34,16 +37,22 @@ struct Open {
     answered: Answered,
     reached: bool,
     running: bool,
+    /// Waits for what the handler said to be reserved.
+    reserving: Option<Reserving>,
 }
 
+/// It belongs to bodies that are shared between threads.
+type Reserving = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 impl Admission {
-    pub(super) fn new(admitted: Admitted) -> Self {
+    pub(super) const fn new(admitted: Arc<Admitted>) -> Self {
         Self {
             open: Some(Open {
-                admitted: Arc::new(admitted),
-                answered: Answered::default(),
+                admitted,
+                answered: Answered::NOTHING,
                 reached: false,
                 running: false,
+                reserving: None,
             }),
         }
     }
@@ -78,7 +87,7 @@ impl Admission {
             None,
             Some(self.report()),
             Some(admitted.principal().clone()),
-            Some(Arc::clone(&admitted.operation)),
+            Some(Arc::clone(&admitted.request.operation)),
             self.request_id().0,
         )
     }
@@ -99,7 +108,7 @@ impl Admission {
     pub(crate) fn is_bodiless(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
             let of_status = |status: StatusCode| matches!(status.as_u16(), 100..=199 | 204 | 304);
-            open.admitted.method == Method::HEAD || open.answered.status.is_some_and(of_status)
+            open.admitted.request.method == Method::HEAD || open.answered.status.is_some_and(of_status)
         })
     }
 
@@ -111,12 +120,46 @@ impl Admission {
             .is_some_and(|open| open.admitted.said.is_stopped())
     }
 
+    /// Whether the handler said more than is leased, so that more of its answer has to [wait](Admission::poll_reserved).
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.admitted.said.is_lacking())
+    }
+
+    /// Ready when what the handler said so far is reserved, or can't be, which [`is_stopped`](Admission::is_stopped) tells
+    /// where that stops the response. It is ready at once unless [more is being leased](Admission::is_lacking), and waits for
+    /// a store no longer than a request does at the door. Ask it before anything of the answer is handed over and before the
+    /// admission is finished; what was not reserved by then is free under [`Overrun::Cap`](crate::Overrun::Cap) and
+    /// [`Overrun::Reject`](crate::Overrun::Reject).
+    pub fn poll_reserved(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(open) = &mut self.open else {
+            return Poll::Ready(());
+        };
+        if open.reserving.is_none() && !open.admitted.said.is_lacking() {
+            return Poll::Ready(());
+        }
+        let admitted = &open.admitted;
+        let reserving = open
+            .reserving
+            .get_or_insert_with(|| Box::pin(Arc::clone(admitted).reserve_all()));
+        ready!(reserving.as_mut().poll(cx));
+        open.reserving = None;
+        Poll::Ready(())
+    }
+
+    /// The same as a future. Dropping it gives up waiting and nothing else.
+    pub async fn reserved(&mut self) {
+        poll_fn(|cx| self.poll_reserved(cx)).await;
+    }
+
     /// Whether it is a gRPC call.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         self.open
             .as_ref()
-            .is_some_and(|open| open.admitted.form.is_grpc())
+            .is_some_and(|open| open.admitted.request.form.is_grpc())
     }
 
     /// Ends a request that [has to be stopped](Admission::is_stopped) before anything of its answer was sent, and makes the
@@ -125,7 +168,7 @@ impl Admission {
     pub fn reject(mut self) -> Option<Box<Rejection>> {
         let open = self.open.take()?;
         let rejection = open.admitted.reject();
-        let is_grpc = open.admitted.form.is_grpc();
+        let is_grpc = open.admitted.request.form.is_grpc();
         let answered = Answered {
             status: Some(rejection.refusal().status()),
             grpc_status: is_grpc.then_some(RESOURCE_EXHAUSTED),
@@ -159,7 +202,11 @@ impl Admission {
 
     /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers.
     pub fn note_trailers(&mut self, headers: &HeaderMap) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.admitted.form.is_grpc()) {
+        if let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|open| open.admitted.request.form.is_grpc())
+        {
             let status = headers.get(GRPC_STATUS).and_then(|value| value.to_str().ok());
             if let Some(status) = status.and_then(|status| status.parse().ok()) {
                 open.answered.grpc_status = Some(status);

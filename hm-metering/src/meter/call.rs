@@ -3,15 +3,15 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use http::header::HeaderMap;
 use http::{Extensions, Method};
 use smallvec::SmallVec;
 
+use super::heads::Heads;
 use super::rejection::Form;
 use super::tally::cut;
 use crate::client_address::{PeerAddress, TrustedProxies};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const ENDPOINT_MAX: usize = 256;
 pub(crate) const REQUEST_ID_MAX: usize = 128;
 
@@ -89,38 +89,25 @@ impl<'a> Call<'a> {
         Some(proxies.client_of(peer, self.headers))
     }
 
-    pub(crate) fn request_id(&self) -> Option<&'a str> {
-        let header = || {
-            self.headers
-                .get(X_REQUEST_ID)
-                .and_then(|value| value.to_str().ok())
-        };
+    pub(super) fn request_id(&self, heads: &Heads<'a>) -> Option<&'a str> {
+        let header = || heads.request_id.and_then(|value| value.to_str().ok());
         self.request_id.or_else(header).filter(|id| is_sound_id(id))
     }
 
-    pub(crate) fn texts(&self) -> Texts {
+    pub(super) fn texts(&self, heads: &Heads<'a>) -> Texts {
         let endpoint = cut(self.endpoint, ENDPOINT_MAX);
         let mut bytes = SmallVec::from_slice(endpoint.as_bytes());
-        bytes.extend_from_slice(self.request_id().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(self.request_id(heads).unwrap_or_default().as_bytes());
         Texts {
             bytes,
             endpoint: endpoint.len(),
         }
     }
 
-    /// The size of the request's body as announced; zero where it is not.
-    pub(crate) fn bytes_in(&self) -> u64 {
-        let length = self
-            .headers
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok());
-        length.and_then(|length| length.parse().ok()).unwrap_or(0)
-    }
-
     /// What a refusal has to look like. Only a POST can be a gRPC call.
-    pub(crate) fn form(&self) -> Form {
+    pub(super) fn form(&self, heads: &Heads<'_>) -> Form {
         if *self.method == Method::POST {
-            Form::of(self.headers)
+            heads.content_type.map_or(Form::Problem, Form::of_type)
         } else {
             Form::Problem
         }
@@ -188,12 +175,9 @@ mod tests {
             ("a b", false),
             (&"x".repeat(129), false),
         ] {
-            headers.insert(X_REQUEST_ID, sent.parse().unwrap());
-            assert_eq!(
-                Call::new(&method, &headers, "/").request_id().is_some(),
-                taken,
-                "{sent:?}"
-            );
+            headers.insert("x-request-id", sent.parse().unwrap());
+            let call = Call::new(&method, &headers, "/");
+            assert_eq!(call.request_id(&Heads::of(&headers)).is_some(), taken, "{sent:?}");
         }
     }
 
@@ -208,7 +192,7 @@ mod tests {
     fn long_paths_are_cut_between_characters() {
         let path = "/ä".repeat(200);
         let headers = HeaderMap::new();
-        let texts = Call::new(&Method::GET, &headers, &path).texts();
+        let texts = Call::new(&Method::GET, &headers, &path).texts(&Heads::default());
         assert!(texts.endpoint().len() <= 256 && path.as_bytes().starts_with(texts.endpoint()));
     }
 }

@@ -16,8 +16,9 @@ use crate::units::{AsUnits, Units};
 /// status 500, is not charged whatever was said.
 ///
 /// What goes beyond what the operation declared is taken from the lease in memory as it is said, without I/O, and more is
-/// leased in the background. What happens when the quota is used up meanwhile is the operation's
-/// [`Overrun`](crate::Overrun). Saying less than before gives back what was taken for it.
+/// leased in the background; the handler never waits, though its answer may be held back until units are there. What
+/// happens when the quota is used up meanwhile is the operation's [`Overrun`](crate::Overrun). Saying less than before
+/// gives back what was taken for it.
 #[derive(Clone)]
 pub struct Charge(Arc<Admitted>);
 

@@ -1,150 +1,22 @@
 //! Taking a request's units from every limit, or from none.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::account::Account;
 use super::bucket::{self, Bucket};
+use super::hold::{Hold, Holds};
+use super::look::{fall_back, look};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, refuse_unanswered};
-use super::slots::Occupied;
-use crate::name::MeterName;
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
-use crate::plan::{ConcurrencyLimit, Quota, QuotaMode};
-use crate::quota::{Counter, Exhaustion, Lease, LeaseBook, Take, nanos};
+use crate::plan::{ConcurrencyLimit, Quota};
+use crate::quota::{Counter, Lease, LeaseBook, Take, nanos};
 use crate::rate::gcra::Check;
-use crate::refusal::{Refusal, RefusalKind};
+use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::units::Units;
-
-/// Units taken on one counter for a request.
-#[derive(Clone, Debug)]
-pub(crate) struct Hold {
-    pub(crate) lease: Arc<Lease>,
-    /// What the plan allows; none for unlimited.
-    pub(crate) limit: Option<Units>,
-    pub(crate) mode: QuotaMode,
-    pub(crate) units: Units,
-    /// Whether they came out of a lease.
-    pub(crate) leased: bool,
-    /// Set where the limit had no room for them and the quota's mode let them through all the same.
-    pub(crate) beyond: Option<Beyond>,
-}
-
-/// How a quota without room lets a request through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beyond {
-    /// The quota never refuses.
-    Over,
-    /// The quota only says what it would have done.
-    WouldRefuse,
-    /// The store could not answer, and the operation goes on without it.
-    Open,
-    /// The store could not answer, and these are of the allowance of so many units for that.
-    Allowance(u32),
-}
-
-impl Hold {
-    /// The most that may be leased; none for unlimited.
-    pub(crate) fn lease_limit(&self) -> Option<Units> {
-        self.mode.lease_limit(self.limit)
-    }
-
-    /// Whether the quota lets everything through.
-    pub(crate) const fn never_refuses(&self) -> bool {
-        matches!(self.mode, QuotaMode::Soft | QuotaMode::Shadow)
-    }
-
-    pub(crate) fn meter(&self) -> &MeterName {
-        &self.lease.window().key().meter
-    }
-
-    /// Gives back `units` of what was taken.
-    pub(crate) fn put_back(&self, units: Units) {
-        if self.leased {
-            self.lease.window().put_back(units);
-        } else {
-            self.lease.window().unnote_taken(units);
-        }
-        if self.is_of_allowance() {
-            self.lease.window().put_back_allowance(units);
-        }
-    }
-
-    /// Whether it came out of the allowance for times when the store can't answer.
-    pub(crate) const fn is_of_allowance(&self) -> bool {
-        matches!(self.beyond, Some(Beyond::Allowance(_)))
-    }
-
-    /// Takes what is held without a lease. Answers whether it could be had.
-    fn take_unleased(&self) -> bool {
-        let window = self.lease.window();
-        if let Some(Beyond::Allowance(most)) = self.beyond
-            && !window.take_allowance(self.units, most.into())
-        {
-            return false;
-        }
-        window.note_taken(self.units);
-        true
-    }
-}
-
-/// Everything that was taken for a request. Its slots are given back when it is dropped at the latest.
-#[derive(Debug, Default)]
-pub(crate) struct Holds {
-    quotas: SmallVec<[Hold; 1]>,
-    rate_units: u32,
-    slots: Occupied,
-}
-
-impl Deref for Holds {
-    type Target = [Hold];
-
-    /// What was taken of each quota.
-    fn deref(&self) -> &[Hold] {
-        &self.quotas
-    }
-}
-
-impl Holds {
-    /// Gives the slots back: the request is over. Once is enough, and more than once does nothing.
-    pub(crate) fn leave_slots(&self) {
-        self.slots.leave();
-    }
-
-    /// Whether a quota was over its limit and let the request through all the same.
-    pub(crate) fn is_over(&self) -> bool {
-        let is_over = |hold: &Hold| match hold.beyond {
-            Some(Beyond::Over) => true,
-            Some(Beyond::Open) => hold.limit.is_some() && !hold.never_refuses(),
-            Some(Beyond::WouldRefuse | Beyond::Allowance(_)) | None => false,
-        };
-        self.iter().any(is_over)
-    }
-
-    /// Whether the request is let through although the store could not answer.
-    pub(crate) fn is_fallback(&self) -> bool {
-        let is_fallback = |hold: &Hold| matches!(hold.beyond, Some(Beyond::Open | Beyond::Allowance(_)));
-        self.iter().any(is_fallback)
-    }
-
-    /// The code that the request would have been refused with, if a quota only says so.
-    pub(crate) fn would_refuse(&self) -> Option<&'static str> {
-        let hold = self
-            .iter()
-            .find(|hold| hold.beyond == Some(Beyond::WouldRefuse))?;
-        let kind = if hold.limit.is_some_and(|limit| hold.units > limit) {
-            RefusalKind::CostExceedsLimit
-        } else {
-            RefusalKind::QuotaExceeded
-        };
-        Some(Refusal::new(kind).code())
-    }
-}
 
 /// What became of an attempt.
 pub(crate) enum Decision {
@@ -190,26 +62,37 @@ pub(crate) fn decide(
     now: Now,
 ) -> Decision {
     loop {
-        let missed = match take_all(account, own, operation, (book, store), now) {
+        match take_all(account, own, operation, (book, store), now) {
             Ok(holds) => return Decision::Allowed(holds),
-            Err(missed) => missed,
-        };
-        return match missed {
-            Missed::Rate(position, check) => {
-                refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
-            }
-            Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
-            Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
-            Missed::Silent => refuse_unanswered(account, now),
-            Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
             // Somebody else took the units, so this can't go on without others getting on.
-            Missed::Overtaken => continue,
-        };
+            Err(Missed::Overtaken) => {}
+            Err(missed) => return refuse(account, own, operation, missed, now),
+        }
+    }
+}
+
+/// What a request is told that got nothing.
+#[cold]
+fn refuse(
+    account: &Account,
+    own: &[Bucket],
+    operation: &Operation,
+    missed: Missed<'_>,
+    now: Now,
+) -> Decision {
+    match missed {
+        Missed::Rate(position, check) => {
+            refuse_for_rate(account, own, operation.rate_units(), (position, check), now)
+        }
+        Missed::Slot(limit) => refuse_for_concurrency(account, limit, now),
+        Missed::Exceeded { quota, lease, need } => refuse_for_quota(account, quota, &lease, need, now),
+        Missed::Silent | Missed::Overtaken => refuse_unanswered(account, now),
+        Missed::Ask { lease, limit, need } => Decision::Ask { lease, limit, need },
     }
 }
 
 /// Why a request got nothing.
-enum Missed<'a> {
+pub(super) enum Missed<'a> {
     /// This rate limit has no room; those of the key come after those of the account.
     Rate(usize, Check),
     /// This concurrency limit has no room.
@@ -290,131 +173,6 @@ fn take_all<'a>(
         }
     }
     Ok(holds)
-}
-
-/// Looks whether `quota` has room for `need` units, and answers how they are to be taken. Takes nothing.
-fn look<'a>(
-    quota: &'a Quota,
-    lease: Arc<Lease>,
-    need: Units,
-    book: &Arc<LeaseBook>,
-    ticks: u64,
-) -> Result<Hold, Missed<'a>> {
-    let window = lease.window();
-    let (Some(limit), Some(lease_limit)) = (quota.limit, quota.lease_limit()) else {
-        return if window.is_known() {
-            Ok(hold(quota, lease, need, false))
-        } else {
-            Err(ask(lease, None, need))
-        };
-    };
-    if need.is_zero() {
-        // Only the handler will know. Until then something must be left, and what it is has to be known.
-        return if !window.is_known() {
-            Err(ask(lease, None, need))
-        } else if window.taken_by_all() >= limit {
-            beyond(quota, lease, need)
-        } else {
-            // Leased meanwhile, so that it is at hand when the handler knows.
-            if !window.has(Units::ONE, ticks) && window.may_have_more(lease_limit, ticks) {
-                book.start_renewal(&lease, Some(lease_limit), Units::ONE);
-            }
-            Ok(hold(quota, lease, need, false))
-        };
-    }
-    // As far as is known: what others took lately may be missing. Units may have been leased below a greater limit, that of a
-    // plan that has shrunk since or that of a balanced quota.
-    let is_reached = match quota.mode {
-        QuotaMode::Strict | QuotaMode::Balanced { .. } => window.taken_by_all().plus(need) > limit,
-        QuotaMode::Soft | QuotaMode::Shadow => false,
-    };
-    if need > limit || is_reached {
-        return beyond(quota, lease, need);
-    }
-    if window.has(need, ticks) {
-        return Ok(hold(quota, lease, need, true));
-    }
-    match window.exhaustion(lease_limit, need, ticks) {
-        Exhaustion::No => Err(ask(lease, Some(lease_limit), need)),
-        Exhaustion::Known => beyond(quota, lease, need),
-        Exhaustion::Stale => {
-            // Nobody waits for this answer: it is most likely the same as before.
-            book.start_renewal(&lease, Some(lease_limit), need);
-            beyond(quota, lease, need)
-        }
-    }
-}
-
-/// What becomes of a request that the store `asked` about must be asked for, where its operation has a `policy` for a store
-/// that can't answer: it goes on without if the store was silent lately. Then nobody waits for it, but it is asked anew.
-fn fall_back<'a>(
-    policy: OnUnavailable,
-    store: Store,
-    quota: &'a Quota,
-    asked: Missed<'a>,
-    book: &Arc<LeaseBook>,
-    ticks: u64,
-) -> Result<Hold, Missed<'a>> {
-    let Missed::Ask { lease, limit, need } = asked else {
-        return Err(asked);
-    };
-    let window = lease.window();
-    if store == Store::Answers && !window.is_failing(ticks) {
-        return Err(ask(lease, limit, need));
-    }
-    if window.has_rested(ticks) {
-        book.start_renewal(&lease, limit, need);
-    }
-    let never_refuses = quota.limit.is_none() || matches!(quota.mode, QuotaMode::Soft | QuotaMode::Shadow);
-    let beyond = match policy {
-        OnUnavailable::Closed => return Err(ask(lease, limit, need)),
-        OnUnavailable::Safe { units } if !never_refuses => {
-            // One that takes nothing yet needs something to be left, as of a quota.
-            if !window.allows(need.max(Units::ONE), units.into()) {
-                return Err(Missed::Silent);
-            }
-            Beyond::Allowance(units)
-        }
-        OnUnavailable::Safe { .. } | OnUnavailable::Open { .. } => Beyond::Open,
-    };
-    Ok(Hold {
-        beyond: Some(beyond),
-        ..hold(quota, lease, need, false)
-    })
-}
-
-fn hold(quota: &Quota, lease: Arc<Lease>, units: Units, leased: bool) -> Hold {
-    Hold {
-        lease,
-        limit: quota.limit,
-        mode: quota.mode,
-        units,
-        leased,
-        beyond: None,
-    }
-}
-
-const fn ask<'a>(lease: Arc<Lease>, limit: Option<Units>, need: Units) -> Missed<'a> {
-    Missed::Ask { lease, limit, need }
-}
-
-/// What becomes of a request that `quota` has no room for.
-fn beyond(quota: &Quota, lease: Arc<Lease>, need: Units) -> Result<Hold, Missed<'_>> {
-    let beyond = match quota.mode {
-        QuotaMode::Strict | QuotaMode::Balanced { .. } => {
-            return Err(Missed::Exceeded { quota, lease, need });
-        }
-        QuotaMode::Soft => Beyond::Over,
-        QuotaMode::Shadow => Beyond::WouldRefuse,
-    };
-    if !lease.window().is_known() {
-        return Err(ask(lease, None, need));
-    }
-    // Nothing is leased for what is beyond the limit; what is left of a lease stays for requests that fit.
-    Ok(Hold {
-        beyond: Some(beyond),
-        ..hold(quota, lease, need, false)
-    })
 }
 
 /// Leases more in the background for the quota that `hold` was taken of.

@@ -13,13 +13,15 @@ const TOUCHED: u64 = 1;
 const FINISHED: u64 = 2;
 const STOPPED: u64 = 4;
 const TIMED_OUT: u64 = 8;
+const LACKING: u64 = 16;
 
 /// What the handler said, and what was taken because of it.
 #[derive(Default)]
 pub(super) struct Said {
     /// In one number, so that of a last word and the request's end one is first, and both know which.
     state: AtomicU64,
-    words: Mutex<Words>,
+    /// None until something is said: most handlers say nothing, and their requests are the smaller for it.
+    words: Mutex<Option<Box<Words>>>,
 }
 
 #[derive(Default)]
@@ -27,8 +29,10 @@ pub(super) struct Words {
     pub(super) tally: Tally,
     /// Units leased besides those of the holds, in their order.
     pub(super) extra: SmallVec<[Units; 1]>,
-    /// The hold that had too little, and what was said of it then.
-    pub(super) lacking: Option<(usize, Units)>,
+    /// The holds that more is leased for, each with what was said of it before it had too little.
+    pub(super) lacking: SmallVec<[(usize, Units); 1]>,
+    /// The hold that could not get enough, and what was said of it then.
+    pub(super) refused: Option<(usize, Units)>,
 }
 
 impl Said {
@@ -37,19 +41,33 @@ impl Said {
         let mut words = self.words();
         // Whoever ends the request after this sees that there is something, and waits for the lock.
         if self.state.fetch_or(TOUCHED, Ordering::AcqRel) & FINISHED == 0 {
-            change(&mut words);
+            let words = words.get_or_insert_default();
+            change(words);
+            if words.lacking.is_empty() {
+                if self.has(LACKING) {
+                    self.state.fetch_and(!LACKING, Ordering::AcqRel);
+                }
+            } else {
+                self.state.fetch_or(LACKING, Ordering::AcqRel);
+            }
         }
     }
 
     /// What was said so far; none if nothing was.
     pub(super) fn so_far<T>(&self, read: impl FnOnce(&Words) -> T) -> Option<T> {
-        self.has(TOUCHED).then(|| read(&self.words()))
+        if !self.has(TOUCHED) {
+            return None;
+        }
+        self.words().as_deref().map(read)
     }
 
     /// The request is over: takes what was said, and lets nothing be said any more. None if nothing was.
-    pub(super) fn finish(&self) -> Option<Words> {
+    pub(super) fn finish(&self) -> Option<Box<Words>> {
         let before = self.state.fetch_or(FINISHED, Ordering::AcqRel);
-        (before & TOUCHED != 0).then(|| std::mem::take(&mut *self.words()))
+        if before & TOUCHED == 0 {
+            return None;
+        }
+        self.words().take()
     }
 
     pub(super) fn stop(&self) {
@@ -58,6 +76,11 @@ impl Said {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.has(STOPPED)
+    }
+
+    /// Whether more is being leased for what was said.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.has(LACKING)
     }
 
     pub(super) fn note_timeout(&self) {
@@ -72,7 +95,7 @@ impl Said {
         self.state.load(Ordering::Acquire) & flag != 0
     }
 
-    fn words(&self) -> MutexGuard<'_, Words> {
+    fn words(&self) -> MutexGuard<'_, Option<Box<Words>>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,7 +127,7 @@ mod tests {
                     }
                 })
             });
-            let units = |words: Words| words.tally.meters.first().map_or(0, |(_, units)| units.get());
+            let units = |words: Box<Words>| words.tally.meters.first().map_or(0, |(_, units)| units.get());
             let charged = said.finish().map_or(0, units);
             handlers.into_iter().for_each(|handler| handler.join().unwrap());
             assert_eq!(heard.load(Ordering::Acquire), charged);

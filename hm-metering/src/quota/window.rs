@@ -444,8 +444,9 @@ pub(crate) enum Exhaustion {
 }
 
 /// Nanoseconds of the monotonic clock; they last for 584 years.
-pub(crate) fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+pub(crate) const fn nanos(at: Duration) -> u64 {
+    let whole = at.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(at.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ async fn in_axum_a_handler_without_a_layer_answers_500() {
 
 #[handler]
 async fn facts(req: &mut salvo::Request, depot: &mut Depot) -> Result<String, StatusError> {
-    let caller = req.extensions().get::<Principal>().unwrap();
+    let caller = req.extensions().get::<Charge>().unwrap().principal();
     assert!(
         depot.get::<String>("before").is_ok(),
         "what earlier handlers kept is there"

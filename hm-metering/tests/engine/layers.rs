@@ -1,7 +1,7 @@
 //! Layers around layers, and services that are not ready.
 
 use bytes::Bytes;
-use hm_metering::{Charge, MeterName, Principal, RequestId, Units};
+use hm_metering::{Charge, MeterName, RequestId, Units};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt};
@@ -46,7 +46,7 @@ async fn the_handler_sees_who_calls_and_the_request_id() {
     let stage = Stage::new(FIVE).await;
     let (account, key) = (stage.account, stage.key_id);
     let asking = handler(move |request: Request<Full<Bytes>>| async move {
-        let caller = request.extensions().get::<Principal>().unwrap();
+        let caller = request.extensions().get::<Charge>().unwrap().principal();
         assert_eq!(
             (caller.account(), caller.key(), caller.plan().as_str()),
             (account, Some(key), "free")

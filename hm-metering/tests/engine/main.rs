@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod bursts;
 mod charging;
 mod endings;
 mod flood;

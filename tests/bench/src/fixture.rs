@@ -159,8 +159,8 @@ impl UsageSink for Nowhere {
     }
 }
 
-/// The system's clock, asked as often and at the same price, but a thousand times slower. Nothing goes stale and no lease
-/// is given back as idle while a program under an instrument crawls.
+/// The system's clock, asked as often and at the same price, but about a thousand times slower. Nothing goes stale and no
+/// lease is given back as idle while a program under an instrument crawls.
 #[derive(Debug)]
 pub struct SlowClock(SystemClock);
 
@@ -184,6 +184,7 @@ impl Clock for SlowClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.monotonic() / 1_000
+        // A shift, so that what is measured does not pay for a division that is none of its own.
+        Duration::from_nanos(self.0.monotonic().as_nanos() as u64 >> 10)
     }
 }

@@ -58,9 +58,12 @@ impl Form {
 
     /// What the caller of a request with these headers understands.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let Some(sent) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
-            return Self::Problem;
-        };
+        headers.get(CONTENT_TYPE).map_or(Self::Problem, Self::of_type)
+    }
+
+    /// The same by the request's `Content-Type`.
+    pub(crate) fn of_type(sent: &HeaderValue) -> Self {
+        let sent = sent.as_bytes();
         // gRPC-Web answers have a type of their own, and may be trailers-only as well.
         let types = [
             ("application/grpc-web-text", "application/grpc-web-text+proto"),
@@ -137,18 +140,20 @@ impl Rejection {
     /// Writes the answer's headers, those of the body included.
     pub fn write_headers(&self, body: &Bytes, headers: &mut HeaderMap) {
         let retry_after = self.refusal().retry_after();
-        match (self.report(), retry_after) {
-            (Some(report), Some(wait)) => report.write_beside(wait, headers),
-            (Some(report), None) => report.write(headers),
-            (None, _) => {}
+        let id = self.request_id();
+        if !id.is_empty() {
+            // One that the handler had in mind for its own answer.
+            headers.remove(X_REQUEST_ID);
+        }
+        if let Some(report) = self.report() {
+            report.write_refused(retry_after, id.as_bytes(), headers);
+        } else if let Ok(id) = HeaderValue::from_str(id)
+            && !id.is_empty()
+        {
+            headers.insert(X_REQUEST_ID, id);
         }
         if let Some(wait) = retry_after {
             write_retry_after(wait, headers);
-        }
-        if !self.request_id().is_empty()
-            && let Ok(id) = HeaderValue::from_str(self.request_id())
-        {
-            headers.insert(X_REQUEST_ID, id);
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self.form {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::Datelike;
 use http::header::HeaderValue;
 
+use super::render::Template;
 use super::style::{HeaderDraft, HeaderStyle, ResetFormat};
 use super::text::{plain_name, quoted, seconds_up};
 use crate::name::MeterName;
@@ -22,8 +23,8 @@ pub(crate) struct LimitShape {
     pub(super) quota: Option<QuotaShape>,
     /// One for each of the plan's rates.
     pub(super) rates: Box<[Shown]>,
-    /// `RateLimit-Policy`.
-    pub(super) policy: Option<HeaderValue>,
+    /// The headers of answers.
+    pub(super) template: Template,
 }
 
 #[derive(Debug)]
@@ -72,9 +73,9 @@ impl LimitShape {
         Self {
             style,
             plan: Arc::clone(plan),
+            template: Template::new(style, quota.as_ref(), &rates, policy),
             quota,
             rates,
-            policy,
         }
     }
 

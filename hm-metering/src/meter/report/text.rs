@@ -52,14 +52,36 @@ pub(crate) fn write_retry_after(wait: Duration, headers: &mut HeaderMap) {
 }
 
 /// Enough for usual values.
-const INLINE: usize = 160;
+const INLINE: usize = 128;
 
-/// The values that differ from answer to answer, one after the other in one buffer, so that they take one allocation
-/// together.
+/// What differs from answer to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What was used of the quota.
+    Used,
+    /// What is left of it.
+    Remaining,
+    /// When it comes back, where that is told in seconds from now.
+    Reset,
+    /// What the limit that the draft's headers tell of allows, where that is a header of its own.
+    StateLimit,
+    /// What is left of it.
+    State,
+    /// When there is more of it, where that is a header of its own.
+    StateReset,
+    /// The request's id.
+    Id,
+}
+
+const PARTS: usize = 7;
+
+/// Those parts, one after the other in one buffer, so that they take one allocation together.
 pub(super) struct Moving {
     inline: [u8; INLINE],
     len: usize,
-    /// Everything, once it is longer than that.
+    /// Where each begins and ends. An empty one was not said.
+    places: [(u32, u32); PARTS],
+    /// Everything, once it is longer than the place.
     spilled: Vec<u8>,
 }
 
@@ -68,64 +90,89 @@ impl Default for Moving {
         Self {
             inline: [0; INLINE],
             len: 0,
+            places: [(0, 0); PARTS],
             spilled: Vec::new(),
         }
     }
 }
 
 impl Moving {
+    #[inline]
     pub(super) fn number(&mut self, number: u64) {
         self.text(itoa::Buffer::new().format(number));
     }
 
+    #[inline]
     pub(super) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        if let Some(place) = self.inline.get_mut(self.len..end)
-            && self.spilled.is_empty()
-        {
-            place.copy_from_slice(bytes);
-        } else {
-            if self.spilled.is_empty() {
-                self.spilled.extend_from_slice(&self.inline[..self.len]);
-            }
-            self.spilled.extend_from_slice(bytes);
+        // Once it is longer than that it stays so.
+        match self.inline.get_mut(self.len..end) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.spill(bytes),
         }
         self.len = end;
     }
 
-    /// How many bytes `write` writes.
-    pub(super) fn written(&mut self, write: impl FnOnce(&mut Self)) -> usize {
-        let before = self.len;
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.extend_from_slice(&self.inline[..self.len]);
+        }
+        self.spilled.extend_from_slice(bytes);
+    }
+
+    /// What `write` writes is this part.
+    pub(super) fn say(&mut self, part: Part, write: impl FnOnce(&mut Self)) {
+        let start = self.len;
         write(self);
-        self.len - before
+        self.places[part as usize] = (start as u32, self.len as u32);
     }
 
     pub(super) fn values(self) -> Values {
-        if self.spilled.is_empty() {
-            Values(Bytes::from_owner(self))
+        let places = self.places;
+        let bytes = if self.spilled.is_empty() {
+            Bytes::from_owner(Inline {
+                bytes: self.inline,
+                len: self.len,
+            })
         } else {
-            Values(self.spilled.into())
-        }
+            self.spilled.into()
+        };
+        Values { bytes, places }
     }
 }
 
-impl AsRef<[u8]> for Moving {
+/// Bytes with room behind them.
+struct Inline {
+    bytes: [u8; INLINE],
+    len: usize,
+}
+
+impl AsRef<[u8]> for Inline {
     fn as_ref(&self) -> &[u8] {
-        &self.inline[..self.len]
+        &self.bytes[..self.len]
     }
 }
 
-/// The values of a [`Moving`], to be taken in the order in which they were written.
-pub(super) struct Values(Bytes);
+/// The values of a [`Moving`].
+pub(super) struct Values {
+    bytes: Bytes,
+    places: [(u32, u32); PARTS],
+}
 
 impl Values {
-    /// The next `len` bytes.
-    pub(super) fn next(&mut self, len: usize) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(self.0.split_to(len)).ok()
+    /// What was said of a part; none if nothing was, or nothing that can stand in a header.
+    pub(super) fn of(&self, part: Part) -> Option<HeaderValue> {
+        let (start, end) = self.places[part as usize];
+        if start == end {
+            return None;
+        }
+        HeaderValue::from_maybe_shared(self.bytes.slice(start as usize..end as usize)).ok()
     }
 }
 

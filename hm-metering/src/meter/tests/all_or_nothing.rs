@@ -7,7 +7,8 @@ use tokio::runtime::Builder;
 
 use super::replica::{Replica, clock, operation};
 use crate::memory::MemoryStore;
-use crate::meter::decide::{Beyond, Decision, Holds, undo};
+use crate::meter::decide::{Decision, undo};
+use crate::meter::hold::{Beyond, Holds};
 use crate::quota::Balance;
 use crate::refusal::RefusalKind;
 use crate::units::Units;

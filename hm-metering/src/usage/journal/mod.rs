@@ -13,6 +13,7 @@ mod mark;
 mod reader;
 pub(crate) mod record;
 mod segment;
+mod shelf;
 #[cfg(test)]
 mod tests;
 

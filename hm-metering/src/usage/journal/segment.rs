@@ -138,13 +138,15 @@ impl Segment {
         }
         let first = (at / 8) as usize;
         let words = &self.words.as_slice()[first..(end / 8) as usize];
-        let mut chunks = payload.chunks_exact(8);
-        let mut places = words[1..].iter();
-        for (chunk, place) in chunks.by_ref().zip(places.by_ref()) {
-            place.store(word_of(chunk), Ordering::Relaxed);
+        let (whole, rest) = payload.as_chunks();
+        let (places, last_place) = words[1..].split_at(whole.len());
+        for (place, chunk) in places.iter().zip(whole) {
+            place.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
-        if let Some(place) = places.next() {
-            place.store(word_of(chunks.remainder()), Ordering::Relaxed);
+        if let Some(place) = last_place.first() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            place.store(u64::from_le_bytes(last), Ordering::Relaxed);
         }
         words[0].store(self.mark(at, payload), Ordering::Release);
         self.records.fetch_add(1, Ordering::Relaxed);
@@ -268,10 +270,4 @@ impl fmt::Debug for Segment {
 /// How many bytes a record with a payload of `len` takes.
 pub(super) const fn record_bytes(len: usize) -> u64 {
     (len as u64).next_multiple_of(8) + 8
-}
-
-fn word_of(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
 }

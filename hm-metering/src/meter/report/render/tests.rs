@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use http::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 
@@ -229,11 +230,11 @@ fn a_window_never_looks_shorter_than_it_is() {
 #[test]
 fn a_wait_for_something_else_is_not_contradicted() {
     let mut headers = HeaderMap::new();
-    pro(HeaderStyle::default(), Some(10_000)).write_beside(Duration::from_secs(1), &mut headers);
+    pro(HeaderStyle::default(), Some(10_000)).write_refused(Some(Duration::from_secs(1)), b"", &mut headers);
     assert_eq!(headers["ratelimit"], "\"month\";r=8477");
     let mut headers = HeaderMap::new();
     let style = HeaderStyle::NONE.with_draft(HeaderDraft::V6);
-    pro(style, Some(10_000)).write_beside(Duration::from_secs(1), &mut headers);
+    pro(style, Some(10_000)).write_refused(Some(Duration::from_secs(1)), b"", &mut headers);
     assert!(!headers.contains_key("ratelimit-reset"), "{headers:?}");
 }
 
@@ -405,7 +406,7 @@ proptest! {
     fn retry_after_never_points_earlier_than_the_state((draft, report) in reports(), wait in any::<u64>()) {
         let wait = Duration::from_nanos(wait);
         let mut headers = HeaderMap::new();
-        report.write_beside(wait, &mut headers);
+        report.write_refused(Some(wait), b"", &mut headers);
         let reset = match draft {
             HeaderDraft::V6 => text(&headers, "ratelimit-reset").map(|text| text.parse().unwrap()),
             HeaderDraft::V7 => text(&headers, "ratelimit")
