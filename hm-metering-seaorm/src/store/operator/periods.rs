@@ -220,12 +220,12 @@ pub async fn summaries(
                 .order_by_asc(usage_correction::Column::Id)
                 .all(&db)
                 .await?;
-            Ok(rows.into_iter().map(|row| summary(row, &corrections)).collect())
+            Ok(rows.iter().map(|row| summary(row, &corrections)).collect())
         })
         .await
 }
 
-fn summary(row: usage_summary::Model, corrections: &[usage_correction::Model]) -> PeriodSummary {
+fn summary(row: &usage_summary::Model, corrections: &[usage_correction::Model]) -> PeriodSummary {
     let of_this = corrections
         .iter()
         .filter(|correction| correction.period_start == row.period_start);
