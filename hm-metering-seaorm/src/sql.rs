@@ -49,6 +49,15 @@ pub(crate) fn add_excluded<E: EntityTrait>(backend: DbBackend, column: E::Column
     Expr::cust(format!("{least}({there} + {comes}, {max})"))
 }
 
+/// In an upsert: what comes.
+pub(crate) fn excluded(backend: DbBackend, column: impl IdenStatic) -> SimpleExpr {
+    let column = column.as_str();
+    Expr::cust(match backend {
+        DbBackend::MySql => format!("VALUES(`{column}`)"),
+        _ => format!(r#"excluded."{column}""#),
+    })
+}
+
 /// In an upsert: the greater of what is there and what comes.
 pub(crate) fn max_excluded<E: EntityTrait>(backend: DbBackend, column: E::Column) -> SimpleExpr {
     let (there, comes) = upserted::<E>(backend, column);

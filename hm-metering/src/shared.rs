@@ -18,6 +18,7 @@ use crate::quota::{Release, Settlement, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
+use crate::usage::{ActiveAccounts, ActiveSpan, Facet, FacetSums};
 use crate::usage::{Batch, BatchId, Event, Grain, Recorded, SeriesPoint, UsageQuery, UsageTotals};
 use crate::usage::{UsageSink, UsageStore};
 
@@ -147,6 +148,19 @@ impl<S: UsageStore + ?Sized> UsageStore for Arc<S> {
 
     async fn response_times(&self, query: &UsageQuery, quantiles: &[f64]) -> StoreResult<Option<Vec<u64>>> {
         (**self).response_times(query, quantiles).await
+    }
+
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>> {
+        (**self).top(query, facet, limit).await
+    }
+
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>> {
+        (**self).active_accounts(from, to, span).await
     }
 
     async fn prune(&self, before: Timestamp, limit: usize) -> StoreResult<u64> {

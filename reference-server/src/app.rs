@@ -9,6 +9,7 @@ use hm_metering::keys::KeyIssuer;
 use hm_metering::usage::{CountersSink, JournalError};
 use hm_metering::{Clock, ConfigError as MeterConfigError, Meter, Peppers, PlansError, StoredKeyVerifier};
 use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::migration::MigrateError;
 use sea_orm::DbErr;
 
 use crate::auth::password::PasswordError;
@@ -38,6 +39,7 @@ struct Inner {
     meter: Meter,
     keys: Keys,
     usage: Usage,
+    store: SeaOrmStore,
     sources: Sources,
     admin_key: Option<Secret>,
     metrics: Metrics,
@@ -47,9 +49,12 @@ struct Inner {
 /// Why the application can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database does not answer, or its schema can't be brought up to date.
+    /// The database does not answer.
     #[error("the database can't be opened")]
     Database(#[from] DbErr),
+    /// The schema can't be brought to this version.
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
     /// Passwords can't be hashed.
     #[error("passwords can't be hashed")]
     Password(#[from] PasswordError),
@@ -121,8 +126,8 @@ impl App {
         let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
         let issuer = KeyIssuer::new(peppers.clone())
             .map_err(StartError::Random)?
-            .with_format(format.clone());
-        let verifier = StoredKeyVerifier::new(store.clone(), peppers).with_format(format);
+            .with_format(format);
+        let verifier = keys::verifier(&store, peppers, &config.keys);
         let mut builder = Meter::builder(verifier.clone())
             .plans(plans.clone())
             .quota(store.clone())
@@ -143,7 +148,8 @@ impl App {
             tokens: AccessTokens::new(&config.auth, &secrets.jwt_secret),
             attempts: Attempts::new(&config.auth.login),
             keys: Keys::new(store.clone(), database.clone(), meter.clone(), issuer, most),
-            usage: Usage::new(store, meter.clone(), plans),
+            usage: Usage::new(store.clone(), meter.clone(), plans),
+            store,
             verifier,
             meter,
             sources,
@@ -241,6 +247,12 @@ impl App {
     #[must_use]
     pub fn usage(&self) -> &Usage {
         &self.0.usage
+    }
+
+    /// Keys, quotas and the ledger.
+    #[must_use]
+    pub fn store(&self) -> &SeaOrmStore {
+        &self.0.store
     }
 
     /// Data sources.

@@ -1,18 +1,34 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// How to call the program.
 pub const USAGE: &str = "\
 hm-server: accounts, API keys, exact quotas and a usage ledger over HTTP
 
 Usage:
-  hm-server [serve]          migrate the database, then serve until a signal comes
-  hm-server migrate up       bring the database to this version's schema
-  hm-server migrate down [N] undo the last migration, or the last N
-  hm-server migrate status   list migrations and whether they are applied
-  hm-server help | --help    show this text
-  hm-server --version        show the version
+  hm-server [serve]            migrate the database, then serve until a signal comes
+  hm-server migrate up         bring the database to this version's schema
+  hm-server migrate down [N]   undo the last migration, or the last N
+  hm-server migrate status     list migrations and whether they are applied
+  hm-server check [--repair]   compare quota counters, events and rollups, and say where they differ;
+                               --repair makes rollups anew from the events
+  hm-server close-periods      close the summaries of periods that ended more than a day ago
+  hm-server prune --keep-days N [--keep-minutes-days M]
+                               remove events older than N days, and sums by minute older than M days;
+                               sums by hour and day, counters and summaries stay
+  hm-server backup FILE        copy an SQLite database into a new file, while servers go on working
+  hm-server restore FILE       put such a copy where no database is yet
+  hm-server import keys FILE [--dry-run]
+  hm-server import usage FILE [--dry-run]
+                               bring in keys by their digest, or what accounts have used, from .csv or .jsonl;
+                               --dry-run looks at everything and changes nothing
+  hm-server help | --help      show this text
+  hm-server --version          show the version
+
+The exit code is 0 when all is well, 1 after a failure and when a check finds a difference, 2 for wrong arguments, and 3
+when the database's schema is newer or older than this program.
 
 Settings come from the environment and from the TOML file that HM_CONFIG names. Nothing needs to be set to try it:
   HM_LISTEN     address to listen on                (127.0.0.1:8080)
@@ -22,7 +38,7 @@ Settings come from the environment and from the TOML file that HM_CONFIG names. 
 ";
 
 /// What the program is asked to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     /// Serve.
     Serve,
@@ -32,10 +48,46 @@ pub enum Command {
     MigrateDown(u32),
     /// List migrations.
     MigrateStatus,
+    /// Compare counters, events and rollups.
+    Check {
+        /// Make rollups anew where they differ from the events.
+        repair: bool,
+    },
+    /// Close the summaries of periods that are over.
+    ClosePeriods,
+    /// Remove what is old.
+    Prune {
+        /// How many days of events stay.
+        keep_days: u32,
+        /// How many days of sums by minute stay; all of them unless said.
+        keep_minutes_days: Option<u32>,
+    },
+    /// Copy the database into this file.
+    Backup(PathBuf),
+    /// Put this copy in the database's place.
+    Restore(PathBuf),
+    /// Bring something in.
+    Import {
+        /// What.
+        what: Import,
+        /// From where.
+        file: PathBuf,
+        /// Look, and change nothing.
+        dry_run: bool,
+    },
     /// Show [`USAGE`].
     Help,
     /// Show the version.
     Version,
+}
+
+/// What can be brought in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Import {
+    /// Keys, by their digests.
+    Keys,
+    /// What accounts have used in their current periods.
+    Usage,
 }
 
 /// Understands the arguments, without the name of the program.
@@ -44,11 +96,14 @@ pub enum Command {
 ///
 /// What is wrong with them, in one sentence.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let arguments: Vec<String> = arguments
-        .into_iter()
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let texts: Vec<String> = arguments
+        .iter()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let words: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Names of files need not be text.
+    let file = |place: usize| PathBuf::from(&arguments[place]);
     match words.as_slice() {
         [] | ["serve"] => Ok(Command::Serve),
         ["migrate", "up"] => Ok(Command::MigrateUp),
@@ -59,10 +114,62 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         },
         ["migrate", "status"] => Ok(Command::MigrateStatus),
         ["migrate"] => Err("`migrate` needs one of `up`, `down`, `status`".to_owned()),
+        ["check"] => Ok(Command::Check { repair: false }),
+        ["check", "--repair"] => Ok(Command::Check { repair: true }),
+        ["close-periods"] => Ok(Command::ClosePeriods),
+        ["prune", options @ ..] => prune(options),
+        ["backup" | "restore", path] if path.starts_with('-') => Err(format!(
+            "`{path}` is not the name of a file; write ./{path} if it is"
+        )),
+        ["backup", _] => Ok(Command::Backup(file(1))),
+        ["restore", _] => Ok(Command::Restore(file(1))),
+        ["backup" | "restore"] => Err(format!("`{}` needs the name of a file", words[0])),
+        ["import", what, options @ ..] => import(what, options, &arguments[2..]),
+        ["import"] => Err("`import` needs one of `keys`, `usage`".to_owned()),
         ["help" | "--help" | "-h"] => Ok(Command::Help),
         ["--version" | "-V"] => Ok(Command::Version),
         other => Err(format!("`{}` is not a command", other.join(" "))),
     }
+}
+
+fn prune(options: &[&str]) -> Result<Command, String> {
+    let (mut keep_days, mut keep_minutes_days) = (None, None);
+    for pair in options.chunks(2) {
+        let kept = match pair[0] {
+            "--keep-days" => &mut keep_days,
+            "--keep-minutes-days" => &mut keep_minutes_days,
+            other => return Err(format!("`{other}` is not an option of `prune`")),
+        };
+        let days: Option<u32> = pair.get(1).and_then(|days| days.parse().ok());
+        match days {
+            Some(days) if days > 0 && kept.is_none() => *kept = Some(days),
+            _ => return Err(format!("`{}` needs a number of days, once, at least 1", pair[0])),
+        }
+    }
+    let keep_days = keep_days.ok_or("`prune` needs `--keep-days N`: nothing is removed by default")?;
+    Ok(Command::Prune {
+        keep_days,
+        keep_minutes_days,
+    })
+}
+
+fn import(what: &str, options: &[&str], arguments: &[OsString]) -> Result<Command, String> {
+    let what = match what {
+        "keys" => Import::Keys,
+        "usage" => Import::Usage,
+        other => return Err(format!("`{other}` can't be imported; `keys` and `usage` can")),
+    };
+    let (mut file, mut dry_run) = (None, false);
+    for (option, argument) in options.iter().zip(arguments) {
+        match *option {
+            "--dry-run" => dry_run = true,
+            other if other.starts_with('-') => return Err(format!("`{other}` is not an option of `import`")),
+            _ if file.is_none() => file = Some(PathBuf::from(argument)),
+            other => return Err(format!("`{other}` is one file too many")),
+        }
+    }
+    let file = file.ok_or("`import` needs the name of a file")?;
+    Ok(Command::Import { what, file, dry_run })
 }
 
 #[cfg(test)]
@@ -81,8 +188,38 @@ mod tests {
         assert_eq!(parsed("migrate down"), Ok(Command::MigrateDown(1)));
         assert_eq!(parsed("migrate down 3"), Ok(Command::MigrateDown(3)));
         assert_eq!(parsed("migrate status"), Ok(Command::MigrateStatus));
+        assert_eq!(parsed("check"), Ok(Command::Check { repair: false }));
+        assert_eq!(parsed("check --repair"), Ok(Command::Check { repair: true }));
+        assert_eq!(parsed("close-periods"), Ok(Command::ClosePeriods));
+        assert_eq!(parsed("backup a.sqlite"), Ok(Command::Backup("a.sqlite".into())));
+        assert_eq!(
+            parsed("restore a.sqlite"),
+            Ok(Command::Restore("a.sqlite".into()))
+        );
         assert_eq!(parsed("--help"), Ok(Command::Help));
         assert_eq!(parsed("-V"), Ok(Command::Version));
+    }
+
+    #[test]
+    fn options_may_come_in_any_order() {
+        for line in [
+            "prune --keep-days 90 --keep-minutes-days 30",
+            "prune --keep-minutes-days 30 --keep-days 90",
+        ] {
+            let expected = Command::Prune {
+                keep_days: 90,
+                keep_minutes_days: Some(30),
+            };
+            assert_eq!(parsed(line), Ok(expected));
+        }
+        for line in ["import keys k.csv --dry-run", "import keys --dry-run k.csv"] {
+            let expected = Command::Import {
+                what: Import::Keys,
+                file: "k.csv".into(),
+                dry_run: true,
+            };
+            assert_eq!(parsed(line), Ok(expected));
+        }
     }
 
     #[test]
@@ -94,8 +231,22 @@ mod tests {
             ("migrate down none", "`none`"),
             ("migrate down 0", "`0`"),
             ("serve now", "serve now"),
+            ("check --fix", "check --fix"),
+            ("prune", "--keep-days"),
+            ("prune --keep-days", "number of days"),
+            ("prune --keep-days 0", "at least 1"),
+            ("prune --keep-days 9 --keep-days 8", "once"),
+            ("prune --keep 9", "`--keep`"),
+            ("backup", "name of a file"),
+            ("restore --now", "`--now`"),
+            ("import", "`keys`"),
+            ("import people a.csv", "`people`"),
+            ("import keys", "name of a file"),
+            ("import keys a.csv b.csv", "`b.csv`"),
+            ("import keys a.csv --force", "`--force`"),
         ] {
-            assert!(parsed(line).unwrap_err().contains(part), "{line}");
+            let mistake = parsed(line).unwrap_err();
+            assert!(mistake.contains(part), "{line}: {mistake}");
         }
     }
 }

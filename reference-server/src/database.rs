@@ -12,6 +12,9 @@ use crate::config::DatabaseConfig;
 use crate::error::AppError;
 use crate::secrets::{create_private_file, create_private_folder};
 
+/// How long a statement of an operator's command may take.
+const PATIENCE: Duration = Duration::from_secs(1_800);
+
 /// Two pools on one database. Where it is on a server they are the same.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -26,10 +29,27 @@ impl Database {
     ///
     /// The database does not answer.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, DbErr> {
+        Self::connect_with(config, Options::default()).await
+    }
+
+    /// Connects for an operator's command, whose statements may take longer than those that requests wait for.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub async fn connect_patiently(config: &DatabaseConfig) -> Result<Self, DbErr> {
+        let options = Options {
+            statement_timeout: PATIENCE,
+            ..Options::default()
+        };
+        Self::connect_with(config, options).await
+    }
+
+    async fn connect_with(config: &DatabaseConfig, options: Options) -> Result<Self, DbErr> {
         let options = Options {
             connections_max: config.max_connections,
             acquire_timeout: config.acquire_timeout,
-            ..Options::default()
+            ..options
         };
         if let Some(file) = config.file() {
             make_private(Path::new(file));

@@ -10,15 +10,15 @@ use hm_metering::SystemClock;
 use hm_server::app::App;
 use hm_server::cli::{self, Command, USAGE};
 use hm_server::config::{Config, process_environment};
-use hm_server::database::Database;
 use hm_server::metrics::Metrics;
-use hm_server::migration::Migrator;
+use hm_server::operator::{self, Verdict};
 use hm_server::secrets::Secrets;
 use hm_server::{serve, telemetry};
-use sea_orm_migration::MigratorTrait;
 
 /// The arguments are wrong.
 const MISUSE: u8 = 2;
+/// The schema is newer or older than this program.
+const OTHER_SCHEMA: u8 = 3;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -30,64 +30,53 @@ fn main() -> ExitCode {
             return ExitCode::from(MISUSE);
         }
     };
-    match run(command) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&command) {
+        Ok(Verdict::Well) => ExitCode::SUCCESS,
+        Ok(Verdict::Differs) => ExitCode::FAILURE,
         Err(error) => {
             say(
                 &mut io::stderr(),
                 &format!("hm-server: {}\n", telemetry::chain(error.as_ref())),
             );
-            ExitCode::FAILURE
+            if operator::is_of_other_schema(error.as_ref()) {
+                ExitCode::from(OTHER_SCHEMA)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: &Command) -> Result<Verdict, Failure> {
     match command {
         Command::Help => {
             say(&mut io::stdout(), USAGE);
-            return Ok(());
+            return Ok(Verdict::Well);
         }
         Command::Version => {
             say(
                 &mut io::stdout(),
                 concat!("hm-server ", env!("CARGO_PKG_VERSION"), "\n"),
             );
-            return Ok(());
+            return Ok(Verdict::Well);
         }
-        Command::Serve | Command::MigrateUp | Command::MigrateDown(_) | Command::MigrateStatus => {}
+        _ => {}
     }
     let config = Config::load(process_environment())?;
     telemetry::install(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        if command == Command::Serve {
+        let clock = Arc::new(SystemClock::new());
+        if *command == Command::Serve {
             let metrics = Metrics::install()?;
             let secrets = Secrets::resolve(&config)?;
-            let app = App::start(config, &secrets, Arc::new(SystemClock::new()), metrics).await?;
-            return serve::serve(app).await.map_err(Failure::from);
+            let app = App::start(config, &secrets, clock, metrics).await?;
+            serve::serve(app).await?;
+            return Ok(Verdict::Well);
         }
-        migrate(command, &config).await
+        let mut print = |line: &str| say(&mut io::stdout(), &format!("{line}\n"));
+        Ok(operator::run(command, &config, clock, &mut print).await?)
     })
-}
-
-async fn migrate(command: Command, config: &Config) -> Result<(), Failure> {
-    let database = Database::connect(&config.database).await?;
-    let db = database.writer();
-    match command {
-        Command::MigrateUp => hm_metering_seaorm::migration::up::<Migrator>(db).await?,
-        Command::MigrateDown(steps) => Migrator::down(db, Some(steps)).await?,
-        _ => {}
-    }
-    Migrator::install(db).await?;
-    let pending = Migrator::get_pending_migrations(db).await?;
-    for migration in Migrator::migrations() {
-        let waits = pending.iter().any(|pending| pending.name() == migration.name());
-        let state = if waits { "pending" } else { "applied" };
-        say(&mut io::stdout(), &format!("{state} {}\n", migration.name()));
-    }
-    database.close().await?;
-    Ok(())
 }
 
 /// Prints; a reader that has gone away is no reason to fail.

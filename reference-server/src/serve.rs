@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::app::{App, ShutdownError};
 use crate::build_service;
 use crate::explain::ExplainingAcceptor;
+use crate::jobs;
 
 /// Why the server stopped otherwise than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,10 @@ pub async fn serve(app: App) -> Result<(), ServeError> {
     let signals = Signals::install().map_err(ServeError::Signals)?;
     tokio::spawn(stop_on_signal(signals, server.handle(), http.shutdown_grace));
     tracing::info!(http.listen = %address, "ready at http://{address}/docs");
-    server.try_serve(service).await.map_err(ServeError::Accept)?;
+    let closing = tokio::spawn(jobs::close_periods(app.clone()));
+    let served = server.try_serve(service).await.map_err(ServeError::Accept);
+    closing.abort();
+    served?;
     tracing::info!("no requests are left");
     app.shutdown().await?;
     tracing::info!("stopped");

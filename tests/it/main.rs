@@ -17,6 +17,7 @@ mod damage;
 mod disk;
 mod idle;
 mod kill;
+mod operator;
 mod outage;
 mod rate;
 mod secrets;

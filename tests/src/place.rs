@@ -130,6 +130,17 @@ impl Place {
         }
     }
 
+    /// A connection to change the database behind the server's back.
+    ///
+    /// # Panics
+    ///
+    /// When there is no database yet.
+    pub async fn open(&self) -> DatabaseConnection {
+        connect(&self.url(), &Options::default())
+            .await
+            .expect("a database to write to")
+    }
+
     /// A connection to look at the database behind the server's back.
     ///
     /// # Panics

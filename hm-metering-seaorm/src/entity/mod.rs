@@ -21,9 +21,14 @@ pub mod membership;
 pub mod quota_counter;
 pub mod quota_lease;
 pub mod subscription;
+pub mod usage_active_day;
 pub mod usage_batch;
+pub mod usage_correction;
 pub mod usage_event;
-pub mod usage_rollup;
+pub mod usage_mark;
+pub mod usage_rollup_endpoint;
+pub mod usage_rollup_sum;
+pub mod usage_rollup_unit;
 pub mod usage_summary;
 pub mod user;
 

@@ -20,12 +20,14 @@ pub struct Model {
     pub tier: String,
     /// Events.
     pub count: i64,
-    /// Units charged.
+    /// Units charged; what came after the row was closed is in `usage_corrections`.
     pub units: i64,
     /// The limit in force at the last flush; none means unlimited.
     pub quota_limit: Option<i64>,
     /// When the row last changed.
     pub updated_at: i64,
+    /// When it was closed; it never changes after that.
+    pub closed_at: Option<i64>,
 }
 
 /// Joins are written where they are needed; the foreign keys are in the migrations.

@@ -31,14 +31,15 @@ mod m20261122_000006_audit;
 mod m20261125_000007_event_details;
 mod m20261125_000008_slow_hash;
 mod m20261125_000009_plan_changes;
+mod m20261125_000010_rollups;
+mod m20261126_000011_closed_summaries;
+mod run;
 
-use std::time::Duration;
-
-use sea_orm::DatabaseConnection;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};
 
 pub use self::ddl::{add_columns, create_index, create_table, drop_columns};
+pub use self::run::{MigrateError, Step, down, must_be_current, status, up};
 
 /// Brings a database to this version of the schema, or back.
 #[derive(Clone, Copy, Debug)]
@@ -63,37 +64,9 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261125_000007_event_details::Migration),
         Box::new(m20261125_000008_slow_hash::Migration),
         Box::new(m20261125_000009_plan_changes::Migration),
+        Box::new(m20261125_000010_rollups::Migration),
+        Box::new(m20261126_000011_closed_summaries::Migration),
     ]
-}
-
-/// How often a schema is tried to be brought up, and the pause between attempts.
-const ATTEMPTS: u32 = 12;
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// Brings the schema to `M`'s newest version, while other processes may be doing the same.
-///
-/// Processes that start together step on each other's feet: all but one fail at a table that is there already, or at a
-/// lock. Those try again and find the work done.
-///
-/// # Errors
-///
-/// The last attempt's error. Failed steps leave nothing behind, so the call can be repeated.
-pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let mut attempt = 1;
-    loop {
-        match M::up(db, None).await {
-            Err(error) if attempt < ATTEMPTS => {
-                tracing::info!(
-                    attempt,
-                    error = &error as &dyn std::error::Error,
-                    "the schema is tried again"
-                );
-                tokio::time::sleep(PAUSE).await;
-                attempt += 1;
-            }
-            result => return result,
-        }
-    }
 }
 
 /// A column that holds an id.

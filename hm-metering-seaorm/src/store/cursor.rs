@@ -43,6 +43,13 @@ impl Cursor {
             .add(at.lte(self.at))
             .add(Cond::any().add(at.lt(self.at)).add(id.lt(self.id)))
     }
+
+    /// What comes after it in a list that has the oldest first.
+    pub(super) fn before(&self, at: impl ColumnTrait, id: impl ColumnTrait) -> Condition {
+        Cond::all()
+            .add(at.gte(self.at))
+            .add(Cond::any().add(at.gt(self.at)).add(id.gt(self.id)))
+    }
 }
 
 #[cfg(test)]

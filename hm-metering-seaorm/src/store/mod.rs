@@ -3,6 +3,7 @@
 mod accounts;
 mod cursor;
 mod keys;
+pub mod operator;
 mod quota;
 mod run;
 mod usage;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 pub use self::accounts::{schedule_tier_in, set_tier_in};
 use crate::connect::{Options, connect, connect_reader};
 use crate::error::Failure;
-use crate::migration::{self, Migrator};
+use crate::migration::{self, MigrateError, Migrator};
 
 /// Keeps keys, quotas and the ledger in one SQL database.
 ///
@@ -134,7 +135,11 @@ impl SeaOrmStore {
     pub async fn migrate(&self) -> StoreResult<()> {
         let writer = self.0.writer.clone();
         run::owned("migrate", None, async move {
-            migration::up::<Migrator>(&writer).await.map_err(Failure::from)
+            match migration::up::<Migrator>(&writer).await {
+                Ok(()) => Ok(()),
+                Err(MigrateError::Database(error)) => Err(Failure::from(error)),
+                Err(other) => Err(Failure::unreadable(other)),
+            }
         })
         .await
     }

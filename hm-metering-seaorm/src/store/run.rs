@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hm_metering::{StoreError, StoreErrorKind, StoreResult};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
 };
 use uuid::Uuid;
 
@@ -31,13 +32,37 @@ pub(super) trait Work: Send + Sync + 'static {
 
     /// Does it. An error undoes everything.
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<Self::Answer, Failure>;
+
+    /// What it needs to see of others that work at the same time; none is what the database does by itself.
+    fn isolation(&self) -> Option<IsolationLevel> {
+        None
+    }
 }
 
 impl SeaOrmStore {
     /// Does `work` in one transaction that writes.
     pub(super) async fn transact<W: Work>(&self, context: &'static str, work: W) -> StoreResult<W::Answer> {
+        self.transact_within(context, Some(self.0.operation_timeout), work)
+            .await
+    }
+
+    /// The same for work of operators, which may take as long as it takes.
+    pub(super) async fn transact_patiently<W: Work>(
+        &self,
+        context: &'static str,
+        work: W,
+    ) -> StoreResult<W::Answer> {
+        self.transact_within(context, None, work).await
+    }
+
+    async fn transact_within<W: Work>(
+        &self,
+        context: &'static str,
+        deadline: Option<Duration>,
+        work: W,
+    ) -> StoreResult<W::Answer> {
         let writer = self.0.writer.clone();
-        owned(context, Some(self.0.operation_timeout), async move {
+        owned(context, deadline, async move {
             let mut attempt = 1;
             loop {
                 let (again, failure) = match once(&writer, &work).await {
@@ -115,6 +140,10 @@ async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answe
         // A transaction that begins by reading and then writes would fail instead of waiting when another process
         // holds SQLite's write lock.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        // SQLite has one writer, and no levels.
+        isolation_level: work
+            .isolation()
+            .filter(|_| writer.get_database_backend() != DbBackend::Sqlite),
         ..TransactionOptions::default()
     };
     let transaction = writer.begin_with_options(options).await?;

@@ -4,7 +4,7 @@ use hm_metering::keys::KeyUse;
 use hm_metering::page::PageRequest;
 use hm_metering::usage::{Outcome, Recorded, UsageQuery};
 use hm_metering::{KeyStore, MeterName, QuotaStore, StoreErrorKind, Units, UsageSink, UsageStore};
-use hm_metering_seaorm::entity::{usage_batch, usage_rollup, usage_summary};
+use hm_metering_seaorm::entity::{usage_batch, usage_rollup_sum, usage_summary};
 use hm_metering_seaorm::sea_orm::EntityTrait;
 use hm_metering_seaorm::testing::TestDatabase;
 
@@ -69,13 +69,14 @@ async fn a_batch_that_arrives_many_times_at_once_counts_once_everywhere() {
             (2, 2, Some(1_000))
         );
         assert_eq!(summaries[0].tier, "free");
-        let rollups = usage_rollup::Entity::find()
+        let rollups = usage_rollup_sum::Entity::find()
             .all(store.connection())
             .await
             .unwrap();
-        assert_eq!(rollups.len(), 2);
-        assert_eq!(rollups.iter().map(|sum| sum.count).sum::<i64>(), 3);
-        assert_eq!(rollups.iter().map(|sum| sum.units).sum::<i64>(), 2);
+        // By minute, hour and day.
+        assert_eq!(rollups.len(), 2 * 3);
+        assert_eq!(rollups.iter().map(|sum| sum.requests).sum::<i64>(), 3 * 3);
+        assert_eq!(rollups.iter().map(|sum| sum.units).sum::<i64>(), 2 * 3);
         let used = store.get(account, key.id).await.unwrap().unwrap();
         assert_eq!(
             (used.usage_count, used.last_used_at),
@@ -117,11 +118,14 @@ async fn a_conflict_leaves_nothing_of_the_batch() {
                 .len(),
             1
         );
-        let rollups = usage_rollup::Entity::find()
+        let rollups = usage_rollup_sum::Entity::find()
             .all(store.connection())
             .await
             .unwrap();
-        assert_eq!(rollups.iter().map(|sum| sum.count).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            rollups.iter().map(|sum| sum.requests).collect::<Vec<_>>(),
+            [1, 1, 1]
+        );
         database.close().await.unwrap();
     }
 }

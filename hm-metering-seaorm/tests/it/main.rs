@@ -10,6 +10,7 @@
 
 mod accounts;
 mod addresses;
+mod check;
 mod conformance;
 mod connections;
 mod contention;
@@ -19,4 +20,5 @@ mod fixtures;
 mod ledger;
 mod listening;
 mod migrations;
+mod periods;
 mod rows;

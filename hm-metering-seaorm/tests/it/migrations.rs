@@ -2,14 +2,14 @@
 
 use hm_metering::page::PageRequest;
 use hm_metering::usage::{Event, UsageQuery};
-use hm_metering::{AccountId, EventId, KeyId, KeyStore, ReplicaId, UsageStore};
+use hm_metering::{AccountId, EventId, KeyId, KeyStore, ReplicaId, UsageSink, UsageStore};
 use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend};
 use hm_metering_seaorm::sea_orm_migration::MigratorTrait;
 use hm_metering_seaorm::testing::TestDatabase;
 use hm_metering_seaorm::{Migrator, SeaOrmStore, migration};
 use uuid::Uuid;
 
-use crate::fixtures::{NOW, event, later, store};
+use crate::fixtures::{NOW, batch, event, holder, later, store};
 use crate::rows;
 
 #[tokio::test]
@@ -106,6 +106,109 @@ async fn events_of_the_first_schema_are_listed_after_the_details_have_come() {
             ..event(account, None)
         };
         assert_eq!(listed.items, [expected]);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_newer_than_the_program_is_refused_and_left_alone() {
+    for database in TestDatabase::every().await.unwrap() {
+        let db = database.connection();
+        db.execute_unprepared(
+            "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20991231_000001_later', 0)",
+        )
+        .await
+        .unwrap();
+        let errors = [
+            migration::up::<Migrator>(db).await.unwrap_err(),
+            migration::down::<Migrator>(db, 1).await.unwrap_err(),
+            migration::must_be_current::<Migrator>(db).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("m20991231_000001_later"), "{error}");
+            assert!(error.to_string().contains("newer than this program"), "{error}");
+        }
+        let steps = migration::status::<Migrator>(db).await.unwrap();
+        assert!(steps.iter().all(|step| step.applied));
+        assert_eq!(steps.iter().filter(|step| !step.known).count(), 1);
+        assert!(SeaOrmStore::open(database.url()).await.is_err());
+        rows::insert(db).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_older_than_the_program_is_told_apart() {
+    for database in TestDatabase::every_empty().await.unwrap() {
+        let db = database.connection();
+        Migrator::up(db, Some(3)).await.unwrap();
+        let error = migration::must_be_current::<Migrator>(db).await.unwrap_err();
+        assert!(error.to_string().contains("older than this program"), "{error}");
+        migration::up::<Migrator>(db).await.unwrap();
+        migration::must_be_current::<Migrator>(db).await.unwrap();
+        migration::down::<Migrator>(db, 2).await.unwrap();
+        let applied = migration::status::<Migrator>(db).await.unwrap();
+        assert_eq!(applied.iter().filter(|step| !step.applied).count(), 2);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_that_migrate_at_once_migrate_once() {
+    for database in TestDatabase::every_empty().await.unwrap() {
+        let ups: Vec<_> = (0..6)
+            .map(|_| {
+                let url = database.url().to_owned();
+                tokio::spawn(async move { SeaOrmStore::open(&url).await })
+            })
+            .collect();
+        for up in ups {
+            up.await.unwrap().unwrap();
+        }
+        assert!(
+            Migrator::get_pending_migrations(database.connection())
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        rows::insert(database.connection()).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_step_goes_up_down_and_up_with_events_in_place_and_they_are_summed_up_again() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let account = AccountId::from_uuid(Uuid::new_v4());
+        let events = (0..30)
+            .map(|place| Event {
+                at: later(place * 977),
+                ..event(account, None)
+            })
+            .collect();
+        store
+            .record(&batch(holder(), 1, events, Vec::new()))
+            .await
+            .unwrap();
+        let query = UsageQuery::new(account, later(-86_400), later(86_400));
+        let before = (
+            store.totals(&query).await.unwrap(),
+            store.response_times(&query, &[0.5]).await.unwrap(),
+        );
+        let db = database.connection();
+        let since_events = migration::migrations().len() - 7;
+        for back in 1..=since_events {
+            migration::down::<Migrator>(db, u32::try_from(back).unwrap())
+                .await
+                .unwrap();
+            migration::up::<Migrator>(db).await.unwrap();
+            let after = (
+                store.totals(&query).await.unwrap(),
+                store.response_times(&query, &[0.5]).await.unwrap(),
+            );
+            assert_eq!(after, before, "{back} steps");
+        }
         database.close().await.unwrap();
     }
 }

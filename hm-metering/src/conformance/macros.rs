@@ -269,9 +269,15 @@ macro_rules! __usage_store_cases {
                 refused_requests_have_no_response_time
                 response_times_are_those_of_the_query
                 a_quantile_outside_its_range_is_invalid
+                the_top_has_the_most_requests_first
+                the_top_adds_up_to_the_totals
+                the_top_is_that_of_the_query
+                the_top_is_bounded
+                active_accounts_are_counted_once_a_day_and_a_week
+                active_accounts_are_those_of_the_range
                 old_events_are_removed
                 removing_is_bounded_and_oldest_first
-                totals_follow_the_events_that_are_left
+                totals_have_the_events_that_are_left
                 batch_ids_outlive_their_events
             }
             many {

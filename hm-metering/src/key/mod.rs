@@ -13,6 +13,8 @@
 
 #[cfg(feature = "argon2")]
 mod argon2;
+#[cfg(feature = "bcrypt")]
+mod bcrypt;
 mod digest;
 mod format;
 mod hasher;
@@ -20,6 +22,8 @@ mod secret;
 
 #[cfg(feature = "argon2")]
 pub use argon2::Argon2Hasher;
+#[cfg(feature = "bcrypt")]
+pub use bcrypt::LegacyBcrypt;
 pub use digest::{KeyDigest, Pepper, PepperError, Peppers};
 pub use format::{KeyEnv, KeyFormat, KeyFormatError, ParsedKey};
 pub use hasher::{HashCheck, HashError, KeyHash, KeyHasher, SlowHash};

@@ -15,8 +15,6 @@ pub use issuer::KeyIssuer;
 pub use limits::{KeyLimits, KeyLimitsError};
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
-#[cfg(feature = "testing")]
-pub(crate) use source::X_API_KEY;
 pub(crate) use source::{Carriers, Credential, find_credential};
 pub use stored::StoredKeyVerifier;
 pub use verifier::{InvalidKey, KeyVerifier, Verdict, Verified};

@@ -1,11 +1,8 @@
 //! Where a request carries its key.
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::verifier::KeyVerifier;
-
-/// The header that is ours.
-pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Which of a request's headers may carry a key, noted in passing.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -35,9 +36,25 @@ const REHASH_AT_MOST: Duration = Duration::from_secs(10);
 pub struct StoredKeyVerifier {
     store: Arc<dyn KeyStore>,
     format: KeyFormat,
+    older: Option<OlderForm>,
     hasher: Arc<dyn KeyHasher>,
     slow_turns: Arc<Semaphore>,
     rehash_turns: Arc<Semaphore>,
+}
+
+/// What keys of an earlier system look like.
+#[derive(Clone)]
+struct OlderForm {
+    prefix: Arc<str>,
+    bytes: RangeInclusive<usize>,
+}
+
+impl OlderForm {
+    fn fits(&self, text: &str) -> bool {
+        text.starts_with(&*self.prefix)
+            && self.bytes.contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
 }
 
 impl StoredKeyVerifier {
@@ -49,6 +66,7 @@ impl StoredKeyVerifier {
         Self {
             store: Arc::new(store),
             format: KeyFormat::default(),
+            older: None,
             hasher: Arc::new(hasher),
             slow_turns: Arc::new(Semaphore::new(processors)),
             rehash_turns: Arc::new(Semaphore::new(REHASHES)),
@@ -59,6 +77,17 @@ impl StoredKeyVerifier {
     #[must_use]
     pub fn with_format(mut self, format: KeyFormat) -> Self {
         self.format = format;
+        self
+    }
+
+    /// Also for keys of an earlier system, which begin with `prefix`, have so many bytes, and are printable ASCII. They have no
+    /// checksum that we know, so each one that is made up costs a look-up, within the budget for keys that nobody issued.
+    #[must_use]
+    pub fn with_older_form(mut self, prefix: &str, bytes: RangeInclusive<usize>) -> Self {
+        self.older = Some(OlderForm {
+            prefix: prefix.into(),
+            bytes,
+        });
         self
     }
 
@@ -178,11 +207,15 @@ impl fmt::Debug for StoredKeyVerifier {
 #[async_trait]
 impl KeyVerifier for StoredKeyVerifier {
     fn is_well_formed(&self, presented: &str) -> bool {
-        self.format.parse(presented).is_ok()
+        self.format.parse(presented).is_ok() || self.older.as_ref().is_some_and(|older| older.fits(presented))
     }
 
     fn claims(&self, bearer: &str) -> bool {
         self.format.claims(bearer)
+            || self
+                .older
+                .as_ref()
+                .is_some_and(|older| bearer.starts_with(&*older.prefix))
     }
 
     async fn verify(&self, presented: &PresentedKey, now: Timestamp) -> StoreResult<Verdict> {

@@ -12,7 +12,8 @@ use crate::page::{Page, PageRequest};
 use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 use crate::usage::{
-    Batch, BatchId, Event, Grain, Recorded, SeriesPoint, UsageQuery, UsageSink, UsageStore, UsageTotals,
+    ActiveAccounts, ActiveSpan, Batch, BatchId, Event, Facet, FacetSums, Grain, Recorded, SeriesPoint,
+    UsageQuery, UsageSink, UsageStore, UsageTotals,
 };
 
 /// Marks the cursors of [`UsageStore::recent`].
@@ -104,6 +105,21 @@ impl Ledger {
             removed += 1;
         }
         removed
+    }
+
+    fn active_accounts(&self, from: Timestamp, to: Timestamp, span: ActiveSpan) -> Vec<ActiveAccounts> {
+        let mut spans: BTreeMap<Timestamp, HashSet<AccountId>> = BTreeMap::new();
+        for ((at, _), account) in &self.order {
+            let midnight = Grain::Day.start_of(*at);
+            if from <= midnight && midnight < to {
+                spans.entry(span.start_of(*at)).or_default().insert(*account);
+            }
+        }
+        let count = |(start, accounts): (Timestamp, HashSet<AccountId>)| ActiveAccounts {
+            start,
+            accounts: accounts.len() as u64,
+        };
+        spans.into_iter().map(count).collect()
     }
 
     /// All events, oldest first.
@@ -237,6 +253,25 @@ impl UsageStore for MemoryStore {
         times.sort_unstable();
         let at = |quantile: &f64| times[nearest_rank(*quantile, times.len()) - 1];
         Ok(Some(quantiles.iter().map(at).collect()))
+    }
+
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>> {
+        let mut sums = FacetSums::of(facet, self.lock().usage.matching(query));
+        sums.truncate(limit.clamp(1, UsageQuery::MAX_TOP));
+        Ok(sums)
+    }
+
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>> {
+        let days = UsageQuery::new(AccountId::from_uuid(uuid::Uuid::nil()), from, to);
+        if grains(&days, Grain::Day) > UsageQuery::MAX_POINTS {
+            return Err(StoreError::new(StoreErrorKind::Invalid, "count active accounts"));
+        }
+        Ok(self.lock().usage.active_accounts(from, to, span))
     }
 
     async fn prune(&self, before: Timestamp, limit: usize) -> StoreResult<u64> {

@@ -59,6 +59,10 @@ store_calls! {
     Recent,
     /// [`UsageStore::response_times`](crate::UsageStore::response_times)
     ResponseTimes,
+    /// [`UsageStore::top`](crate::UsageStore::top)
+    Top,
+    /// [`UsageStore::active_accounts`](crate::UsageStore::active_accounts)
+    ActiveAccounts,
     /// [`UsageStore::prune`](crate::UsageStore::prune)
     Prune,
     /// [`RateLimiter::check`](crate::RateLimiter::check)

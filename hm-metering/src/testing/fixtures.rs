@@ -1,13 +1,15 @@
 //! Accounts and keys ready made.
 
-use http::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::id::{AccountId, IdSource, KeyId, UserId};
 use crate::key::{IssuedKey, KeyEnv, Pepper, Peppers, PresentedKey};
-use crate::keys::{KeyIssuer, KeyStore, NewKey, StoredKeyVerifier, X_API_KEY};
+use crate::keys::{KeyIssuer, KeyStore, NewKey, StoredKeyVerifier};
 use crate::memory::MemoryStore;
 use crate::name::PlanId;
 use crate::time::Timestamp;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Makes accounts and keys in a [`MemoryStore`], under a pepper that everybody knows.
 ///

@@ -16,6 +16,7 @@ use crate::quota::{QuotaWindow, StoreIdentity, WindowState};
 use crate::rate::{RateCheck, RateDecision, RateLimiter};
 use crate::time::Timestamp;
 use crate::units::Units;
+use crate::usage::{ActiveAccounts, ActiveSpan, Facet, FacetSums};
 use crate::usage::{Batch, BatchId, Event, Grain, Recorded, SeriesPoint, UsageQuery, UsageTotals};
 use crate::usage::{UsageSink, UsageStore};
 
@@ -162,6 +163,24 @@ impl<S: UsageStore> UsageStore for FlakyStore<S> {
         self.call(
             StoreCall::ResponseTimes,
             self.inner().response_times(query, quantiles),
+        )
+        .await
+    }
+
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>> {
+        self.call(StoreCall::Top, self.inner().top(query, facet, limit))
+            .await
+    }
+
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>> {
+        self.call(
+            StoreCall::ActiveAccounts,
+            self.inner().active_accounts(from, to, span),
         )
         .await
     }

@@ -138,6 +138,13 @@ impl Event {
     /// How many bytes the value of a tag has at most.
     pub const TAG_VALUE_MAX: usize = 128;
 
+    /// The first digit of the status, 0 to 9.
+    #[must_use]
+    pub const fn status_class(&self) -> u8 {
+        // A status has three digits.
+        (self.status / 100 % 10) as u8
+    }
+
     /// What was charged on `meter`.
     #[must_use]
     pub fn units_of(&self, meter: &MeterName) -> Units {

@@ -4,8 +4,10 @@ mod cloud_events;
 #[cfg(feature = "metrics")]
 mod counters;
 mod event;
+mod export;
 pub(crate) mod journal;
 mod query;
+mod top;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -14,8 +16,10 @@ pub use cloud_events::{CloudEvent, CloudEventsSink, Publisher};
 #[cfg(feature = "metrics")]
 pub use counters::CountersSink;
 pub use event::{Event, Outcome};
+pub use export::Export;
 pub use journal::{Durability, Journal, JournalError, WhenFull};
 pub use query::{Grain, SeriesPoint, UsageQuery, UsageTotals};
+pub use top::{ActiveAccounts, ActiveSpan, Facet, FacetSums};
 
 use crate::error::StoreResult;
 use crate::id::ReplicaId;
@@ -94,10 +98,12 @@ pub trait UsageSink: Send + Sync + 'static {
 
 /// A sink that can be asked.
 ///
-/// Every question names one account and sees its events only. Ranges are `from ≤ time < to`, by the event's own time.
+/// Every question but [`UsageStore::active_accounts`] names one account and sees its events only. Ranges are
+/// `from ≤ time < to`, by the event's own time.
 #[async_trait]
 pub trait UsageStore: UsageSink {
-    /// Sums over a range. They equal the sums over the events that [`UsageStore::recent`] lists for the same query.
+    /// Sums over a range. They equal the sums over the events that [`UsageStore::recent`] lists for the same query. Of events
+    /// that were pruned, those that a store has summed up stay in the sums.
     ///
     /// # Errors
     /// When the store can't tell.
@@ -116,12 +122,35 @@ pub trait UsageStore: UsageSink {
     async fn recent(&self, query: &UsageQuery, page: &PageRequest) -> StoreResult<Page<Event>>;
 
     /// Response times of the requests that reached the handler, in microseconds, at each of `quantiles` (0 to 1), by
-    /// nearest rank: the smallest recorded time that at least this share of the requests did not exceed. None when
-    /// there are no such requests.
+    /// nearest rank: the smallest recorded time that at least this share of the requests did not exceed. A store that keeps
+    /// times summed up may answer up to one percent more, never less. None when there are no such requests.
     ///
     /// # Errors
     /// [`Invalid`](crate::StoreErrorKind::Invalid) for a quantile outside 0 to 1.
     async fn response_times(&self, query: &UsageQuery, quantiles: &[f64]) -> StoreResult<Option<Vec<u64>>>;
+
+    /// Sums by the values of a facet over a range, those with the most requests first; equals in any order. At most `limit`,
+    /// which is brought between 1 and [`UsageQuery::MAX_TOP`]. The sums of all values together are the
+    /// [totals](UsageStore::totals).
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>>;
+
+    /// How many different accounts have events in each day or week that begins in a range of days, in order of time, without
+    /// those in which there are none. A day counts when its midnight UTC lies in the range, and a week has the days of it
+    /// that do.
+    ///
+    /// This is the operator's question: it looks at all accounts, and tells their number only.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::StoreErrorKind::Invalid) when the range has more than [`UsageQuery::MAX_POINTS`] days.
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>>;
 
     /// Removes events older than `before`, of all accounts, oldest first, at most `limit` of them, and answers how many
     /// it removed. Counters, sums of closed periods and batch ids stay.

@@ -26,6 +26,8 @@ pub struct UsageQuery {
 impl UsageQuery {
     /// The most points that one series has.
     pub const MAX_POINTS: u64 = 10_000;
+    /// The most values of a facet that one answer has.
+    pub const MAX_TOP: usize = 1_000;
 
     /// All events of `account` from `from` to before `to`.
     #[must_use]

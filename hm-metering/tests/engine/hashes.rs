@@ -1,6 +1,6 @@
 //! Keys that are kept under another hash when they are used.
 
-use hm_metering::key::{Argon2Hasher, KeyHash, KeyHasher};
+use hm_metering::key::{Argon2Hasher, KeyHash, KeyHasher, LegacyBcrypt, SlowHash};
 use hm_metering::keys::Verdict;
 use hm_metering::testing::StoreCall;
 use hm_metering::{
@@ -141,4 +141,43 @@ async fn with_argon2_the_first_use_is_slow_and_the_others_are_from_memory() {
     until(|| rehashes(&stage) == 1).await;
     assert!(!is_kept(&hash, &stage).await);
     assert!(is_valid(&verifier, &quick, &stage).await);
+}
+
+#[tokio::test]
+async fn a_key_of_an_earlier_system_is_proved_by_bcrypt_once_and_then_kept_like_others() {
+    let stage = Stage::new(FIVE).await;
+    let peppers = Peppers::new(pepper(7));
+    let legacy = LegacyBcrypt::new(peppers.clone(), 12);
+    let text = "sk_Jd82kQp1xz_the-rest-of-an-old-key";
+    let made = bcrypt::hash(text, 4).unwrap();
+    stage
+        .keys
+        .issue_for(stage.account, stage.user, stage.now(), |new| {
+            new.digest = legacy.found_by(text);
+            new.pepper = 7;
+            new.slow_hash = Some(SlowHash::new(made.clone()).unwrap());
+        })
+        .await;
+    let key = PresentedKey::new(text);
+    let strict = StoredKeyVerifier::new(stage.flaky.clone(), legacy.clone());
+    assert!(!is_valid(&strict, &key, &stage).await, "its form was not let in");
+    let verifier = strict.with_older_form("sk_", 20..=72);
+    for wrong in [
+        "sk_Jd82kQp1xz_another",
+        "sk_Jd82kQp1xz_the-rest-of-an-old-keY",
+        "pk_Jd82kQp1xz_the-rest-of-an-old-key",
+    ] {
+        assert!(
+            !is_valid(&verifier, &PresentedKey::new(wrong), &stage).await,
+            "{wrong}"
+        );
+    }
+    assert_eq!(rehashes(&stage), 0);
+    assert!(is_valid(&verifier, &key, &stage).await);
+    until(|| rehashes(&stage) == 1).await;
+    // From now on the peppers are enough.
+    let later = StoredKeyVerifier::new(stage.flaky.clone(), peppers).with_older_form("sk_", 20..=72);
+    assert!(is_valid(&later, &key, &stage).await);
+    assert!(is_valid(&verifier, &key, &stage).await);
+    assert_eq!(rehashes(&stage), 1);
 }

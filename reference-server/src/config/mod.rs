@@ -24,7 +24,7 @@ pub use self::environment::{Environment, process_environment};
 pub use self::error::ConfigError;
 pub use self::http::HttpConfig;
 pub use self::journal::JournalConfig;
-pub use self::keys::KeysConfig;
+pub use self::keys::{KeysConfig, LegacyKeys};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::plans::{PlanConfig, PlansConfig};
 pub use self::secrets::SecretsConfig;

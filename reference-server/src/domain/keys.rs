@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hm_metering::key::PepperError;
+use hm_metering::key::{LegacyBcrypt, PepperError};
 use hm_metering::keys::{IpAllow, KeyIssuer, KeyLimits, KeyPatch, KeyRecord, NewKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{
-    AccountId, IssuedKey, KeyEnv, KeyId, KeyStore, Meter, Pepper, StoreErrorKind, Timestamp, UserId,
+    AccountId, IssuedKey, KeyEnv, KeyId, KeyStore, Meter, Pepper, Peppers, StoreErrorKind, StoredKeyVerifier,
+    Timestamp, UserId,
 };
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::entity::api_key;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::audit::{self, Change, Origin};
 use super::{DomainError, Member};
+use crate::config::KeysConfig;
 use crate::database::Database;
 use crate::secret::Secret;
 
@@ -32,6 +34,18 @@ const PEPPER_NUMBER: u16 = 1;
 /// The secret is too short.
 pub fn pepper(secret: &Secret) -> Result<Pepper, PepperError> {
     Pepper::new(PEPPER_NUMBER, secret.expose().as_bytes())
+}
+
+/// The verifier of all keys in `store`: ours, and those of an earlier system where the settings say that there are some.
+#[must_use]
+pub fn verifier(store: &SeaOrmStore, peppers: Peppers, config: &KeysConfig) -> StoredKeyVerifier {
+    let verifier = match &config.legacy {
+        None => StoredKeyVerifier::new(store.clone(), peppers),
+        // bcrypt reads no more than 72 bytes, so no such key is longer.
+        Some(legacy) => StoredKeyVerifier::new(store.clone(), LegacyBcrypt::new(peppers, legacy.start))
+            .with_older_form(&legacy.prefix, legacy.start..=72),
+    };
+    verifier.with_format(config.format.clone())
 }
 
 /// Keys of all accounts. Every method takes the member who acts, and reaches the keys of that account only.

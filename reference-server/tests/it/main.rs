@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod data;
+mod er_page;
 mod framework;
 mod guessing;
 mod harness;
@@ -22,6 +23,7 @@ mod logs;
 mod me;
 mod metrics;
 mod migrations;
+mod operator;
 mod sessions;
 mod sign_in;
 mod usage;

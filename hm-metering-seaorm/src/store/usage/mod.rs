@@ -6,15 +6,19 @@ pub(super) mod batch;
 mod digest;
 mod event;
 mod insert;
-mod question;
+pub(super) mod question;
 mod record;
-mod rollup;
+pub(super) mod rollup;
+mod sketch;
 pub(super) mod summary;
 
 use async_trait::async_trait;
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::quota::StoreIdentity;
-use hm_metering::usage::{Batch, Event, Grain, Recorded, SeriesPoint, UsageQuery, UsageTotals};
+use hm_metering::usage::{
+    ActiveAccounts, ActiveSpan, Batch, Event, Facet, FacetSums, Grain, Recorded, SeriesPoint, UsageQuery,
+    UsageTotals,
+};
 use hm_metering::{StoreResult, Timestamp, UsageSink, UsageStore};
 
 use self::record::{Prune, Record};
@@ -23,7 +27,12 @@ use super::SeaOrmStore;
 #[async_trait]
 impl UsageSink for SeaOrmStore {
     async fn record(&self, batch: &Batch) -> StoreResult<Recorded> {
-        self.transact("record a batch", Record::new(batch)).await
+        const CONTEXT: &str = "record a batch";
+        self.transact(
+            CONTEXT,
+            Record::new(batch).map_err(|failure| failure.into_error(CONTEXT))?,
+        )
+        .await
     }
 
     fn identity(&self) -> Option<StoreIdentity> {
@@ -64,6 +73,27 @@ impl UsageStore for SeaOrmStore {
             subject,
             |db, (query, quantiles)| async move { question::response_times(&db, &query, &quantiles).await },
         )
+        .await
+    }
+
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>> {
+        self.read(
+            "sum up usage by what is used most",
+            query.clone(),
+            move |db, query| async move { question::top(&db, &query, facet, limit).await },
+        )
+        .await
+    }
+
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>> {
+        self.read("count active accounts", (from, to), move |db, range| async move {
+            question::active_accounts(&db, range, span).await
+        })
         .await
     }
 

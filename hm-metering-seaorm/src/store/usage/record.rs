@@ -8,11 +8,13 @@ use hm_metering::{AccountId, Timestamp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
 use super::batch::{self, Start};
-use super::{digest, event, insert, rollup, summary};
-use crate::entity::{usage_event, usage_rollup, usage_summary};
+use super::rollup::{self, Fact, Rollups};
+use super::{digest, event, insert, summary};
+use crate::entity::{usage_event, usage_summary};
 use crate::error::Failure;
 use crate::sql;
 use crate::store::keys::uses::KeyUses;
+use crate::store::operator::marks;
 use crate::store::quota::settle;
 use crate::store::run::Work;
 
@@ -22,24 +24,26 @@ pub(super) struct Record {
     created_at: Timestamp,
     digest: Vec<u8>,
     events: Vec<usage_event::Model>,
-    rollups: Vec<usage_rollup::Model>,
+    rollups: Rollups,
     settlements: Vec<Settlement>,
     summaries: Vec<usage_summary::Model>,
     uses: KeyUses,
 }
 
 impl Record {
-    pub(super) fn new(batch: &Batch) -> Self {
-        Self {
+    pub(super) fn new(batch: &Batch) -> Result<Self, Failure> {
+        let events: Vec<_> = batch.events.iter().map(event::to_row).collect();
+        let facts: Vec<_> = events.iter().map(Fact::of).collect::<Result<_, _>>()?;
+        Ok(Self {
             id: batch.id,
             created_at: batch.created_at,
             digest: digest::of(&batch.events),
-            events: batch.events.iter().map(event::to_row).collect(),
-            rollups: rollup::of(&batch.events),
+            rollups: Rollups::of(&facts)?,
+            events,
             settlements: batch.settlements.clone(),
             summaries: summary::of(&batch.settlements, &batch.events, batch.created_at),
             uses: KeyUses::new(batch.events.iter().filter_map(key_use)),
-        }
+        })
     }
 }
 
@@ -85,6 +89,9 @@ impl Work for Prune {
     type Answer = u64;
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {
+        if self.limit > 0 {
+            marks::reach(transaction, marks::EVENTS, self.before.as_micros()).await?;
+        }
         let backend = transaction.get_database_backend();
         let oldest = format!(
             "WHERE created_at < {} ORDER BY created_at, id LIMIT {}",

@@ -1,17 +1,25 @@
-//! Rows of `usage_summaries`: what an account used of a meter in a period.
+//! Rows of `usage_summaries`: what an account used of a meter in a period. Once a row is closed it stays as it is, and what
+//! comes for its period becomes a row of `usage_corrections`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use hm_metering::quota::Settlement;
 use hm_metering::usage::Event;
 use hm_metering::{Timestamp, Units};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, prelude::Uuid};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, OnConflict, SimpleExpr};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, prelude::Uuid};
 
+use crate::entity::usage_correction;
 use crate::entity::usage_summary::{Column, Entity, Model};
 use crate::error::Failure;
 use crate::sql;
 use crate::store::quota::CounterKey;
+
+/// The kinds of corrections: what was recorded late, and what somebody decided.
+const LATE: &str = "late";
+pub(in crate::store) const MANUAL: &str = "manual";
+/// How many rows are asked for by their whole keys in one statement.
+const KEYS: usize = 200;
 
 /// What settlements and the events behind them add to the summaries, in the order in which their rows are locked.
 pub(in crate::store) fn of(settlements: &[Settlement], events: &[Event], now: Timestamp) -> Vec<Model> {
@@ -39,6 +47,7 @@ fn fresh(settlement: &Settlement, now: Timestamp) -> Model {
         units: 0,
         quota_limit: None,
         updated_at: now.as_micros(),
+        closed_at: None,
     }
 }
 
@@ -72,16 +81,85 @@ fn count(sums: &mut BTreeMap<CounterKey, Model>, events: &[Event]) {
 /// Adds to what is there. Plan and limit are those of the latest flush.
 pub(in crate::store) async fn add(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
     let backend = transaction.get_database_backend();
-    for chunk in rows.chunks(sql::rows_max(9)) {
+    for chunk in rows.chunks(sql::rows_max(10)) {
         let mut upsert = OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart]);
-        upsert.update_columns([Column::Tier, Column::QuotaLimit, Column::UpdatedAt]);
+        for column in [Column::Tier, Column::QuotaLimit, Column::UpdatedAt] {
+            let new = sql::excluded(backend, column);
+            upsert.value(column, unless_closed(column, new));
+        }
         for column in [Column::Count, Column::Units] {
-            upsert.value(column, sql::add_excluded::<Entity>(backend, column));
+            let new = sql::add_excluded::<Entity>(backend, column);
+            upsert.value(column, unless_closed(column, new));
         }
         Entity::insert_many(sql::to_insert(chunk))
             .on_conflict(upsert)
             .exec_without_returning(transaction)
             .await?;
     }
+    add_corrections(transaction, rows).await
+}
+
+/// In an upsert: the new value, or, where the row is closed, what is there.
+fn unless_closed(column: Column, new: SimpleExpr) -> SimpleExpr {
+    let own = |column: Column| Expr::col((Entity, column));
+    CaseStatement::new()
+        .case(own(Column::ClosedAt).is_null(), new)
+        .finally(own(column))
+        .into()
+}
+
+/// What came for closed rows, which the transaction holds by now. Only periods that are over can be closed.
+async fn add_corrections(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
+    let over: Vec<&Model> = rows
+        .iter()
+        .filter(|row| row.period_end <= row.updated_at && (row.units != 0 || row.count != 0))
+        .collect();
+    for chunk in over.chunks(KEYS) {
+        let mut keys = Condition::any();
+        for row in chunk {
+            keys = keys.add(
+                Condition::all()
+                    .add(Column::AccountId.eq(row.account_id))
+                    .add(Column::Meter.eq(row.meter.as_str()))
+                    .add(Column::PeriodStart.eq(row.period_start)),
+            );
+        }
+        let closed = Entity::find()
+            .filter(keys)
+            .filter(Column::ClosedAt.is_not_null())
+            .all(transaction)
+            .await?;
+        let is_closed = |row: &&&Model| {
+            closed.iter().any(|closed| {
+                closed.account_id == row.account_id
+                    && closed.meter == row.meter
+                    && closed.period_start == row.period_start
+            })
+        };
+        let late: Vec<usage_correction::Model> = chunk
+            .iter()
+            .filter(is_closed)
+            .map(|row| correction(row))
+            .collect();
+        if !late.is_empty() {
+            usage_correction::Entity::insert_many(sql::to_insert(&late))
+                .exec_without_returning(transaction)
+                .await?;
+        }
+    }
     Ok(())
+}
+
+fn correction(row: &Model) -> usage_correction::Model {
+    usage_correction::Model {
+        id: Uuid::new_v4(),
+        account_id: row.account_id,
+        meter: row.meter.clone(),
+        period_start: row.period_start,
+        kind: LATE.to_owned(),
+        count: row.count,
+        units: row.units,
+        reason: "recorded after the period was closed".to_owned(),
+        created_at: row.updated_at,
+    }
 }

@@ -6,6 +6,7 @@ mod sink;
 mod store;
 mod sums;
 mod times;
+mod top;
 
 pub use paging::*;
 pub use prune::*;
@@ -13,6 +14,7 @@ pub use sink::*;
 pub use store::*;
 pub use sums::*;
 pub use times::*;
+pub use top::*;
 
 use super::Fixture;
 use super::fixture::Case;

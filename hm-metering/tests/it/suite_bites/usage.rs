@@ -7,7 +7,8 @@ use hm_metering::conformance::{Fixture, MadeUpAccounts, usage};
 use hm_metering::error::{StoreError, StoreErrorKind, StoreResult};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::usage::{
-    Batch, BatchId, Event, Grain, Outcome, Recorded, SeriesPoint, UsageQuery, UsageTotals,
+    ActiveAccounts, ActiveSpan, Batch, BatchId, Event, Facet, FacetSums, Grain, Outcome, Recorded,
+    SeriesPoint, UsageQuery, UsageTotals,
 };
 use hm_metering::{AccountId, MemoryStore, MeterName, Timestamp, Units, UsageSink, UsageStore};
 
@@ -54,6 +55,16 @@ enum Fault {
     QuantilesAreSorted,
     RefusedHaveResponseTimes,
     AnyQuantileIsTaken,
+    TopIsOfAllKeys,
+    TopIsReversed,
+    TopHasNoBound,
+    TopForgetsWhatHasNoValue,
+    TopCountsRefusedAsFailed,
+    TopIgnoresTheRange,
+    ActiveCountsEvents,
+    ActiveWeekBeginsOnSunday,
+    ActiveIgnoresTheRange,
+    ActiveHasNoBound,
     PruneTakesTheMomentItself,
     PruneHasNoBound,
     PruneForgetsBatches,
@@ -334,6 +345,60 @@ impl UsageStore for Broken {
         self.store.response_times(&query, &shifted).await
     }
 
+    async fn top(&self, query: &UsageQuery, facet: Facet, limit: usize) -> StoreResult<Vec<FacetSums>> {
+        let mut query = self.query(query);
+        let mut limit = limit;
+        if self.has(Fault::TopIsOfAllKeys) {
+            query.key = None;
+        }
+        if self.has(Fault::TopIgnoresTheRange) {
+            query.to = Timestamp::MAX;
+        }
+        if self.has(Fault::TopHasNoBound) {
+            limit = UsageQuery::MAX_TOP;
+        }
+        let mut top = self.store.top(&query, facet, limit).await?;
+        if self.has(Fault::TopIsReversed) {
+            top.reverse();
+        }
+        if self.has(Fault::TopForgetsWhatHasNoValue) {
+            top.retain(|sums| sums.value.is_some());
+        }
+        if self.has(Fault::TopCountsRefusedAsFailed) {
+            for sums in &mut top {
+                sums.failed += sums.refused;
+            }
+        }
+        Ok(top)
+    }
+
+    async fn active_accounts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        span: ActiveSpan,
+    ) -> StoreResult<Vec<ActiveAccounts>> {
+        let to = if self.has(Fault::ActiveIgnoresTheRange) {
+            Timestamp::from_micros(to.as_micros() + 7 * Grain::Day.micros())
+        } else {
+            to
+        };
+        let answer = self.store.active_accounts(from, to, span).await;
+        if self.has(Fault::ActiveHasNoBound) && answer.is_err() {
+            return Ok(Vec::new());
+        }
+        let mut active = answer?;
+        for one in &mut active {
+            if self.has(Fault::ActiveCountsEvents) {
+                one.accounts *= 2;
+            }
+            if self.has(Fault::ActiveWeekBeginsOnSunday) && span == ActiveSpan::Week {
+                one.start = Timestamp::from_micros(one.start.as_micros() - Grain::Day.micros());
+            }
+        }
+        Ok(active)
+    }
+
     async fn prune(&self, before: Timestamp, limit: usize) -> StoreResult<u64> {
         self.pruned.store(true, Ordering::Relaxed);
         let (mut before, mut limit) = (before, limit);
@@ -447,6 +512,25 @@ async fn every_fault_of_a_usage_store_is_noticed() {
             Fault::AnyQuantileIsTaken,
             "a_quantile_outside_its_range_is_invalid",
         ),
+        (Fault::TopIsOfAllKeys, "the_top_is_that_of_the_query"),
+        (Fault::TopIsReversed, "the_top_has_the_most_requests_first"),
+        (Fault::TopHasNoBound, "the_top_is_bounded"),
+        (Fault::TopForgetsWhatHasNoValue, "the_top_adds_up_to_the_totals"),
+        (Fault::TopCountsRefusedAsFailed, "the_top_adds_up_to_the_totals"),
+        (Fault::TopIgnoresTheRange, "the_top_is_that_of_the_query"),
+        (
+            Fault::ActiveCountsEvents,
+            "active_accounts_are_counted_once_a_day_and_a_week",
+        ),
+        (
+            Fault::ActiveWeekBeginsOnSunday,
+            "active_accounts_are_counted_once_a_day_and_a_week",
+        ),
+        (
+            Fault::ActiveIgnoresTheRange,
+            "active_accounts_are_those_of_the_range",
+        ),
+        (Fault::ActiveHasNoBound, "active_accounts_are_those_of_the_range"),
         (Fault::PruneTakesTheMomentItself, "old_events_are_removed"),
         (Fault::PruneHasNoBound, "removing_is_bounded_and_oldest_first"),
         (Fault::PruneMiscounts, "removing_is_bounded_and_oldest_first"),

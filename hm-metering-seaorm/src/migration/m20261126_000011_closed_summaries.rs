@@ -1,0 +1,69 @@
+//! Summaries that are closed some time after their period, and corrections of closed ones.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::*;
+
+use super::ddl::{add_columns, create_table, drop_columns};
+use super::{id, index, micros, micros_null};
+
+#[derive(DeriveMigrationName)]
+pub(super) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        add_columns(manager, "usage_summaries", [micros_null("closed_at")]).await?;
+        index(manager, "usage_summaries", &["closed_at", "period_end"]).await?;
+        let table = Table::create()
+            .table("usage_corrections")
+            .col(id("id").primary_key())
+            .col(id("account_id"))
+            .col(string_len("meter", 64))
+            .col(micros("period_start"))
+            .col(string_len("kind", 16))
+            .col(big_integer("count"))
+            .col(big_integer("units"))
+            .col(string_len("reason", 255))
+            .col(micros("created_at"))
+            .to_owned();
+        create_table(manager, table).await?;
+        index(
+            manager,
+            "usage_corrections",
+            &["account_id", "meter", "period_start"],
+        )
+        .await
+    }
+
+    /// Corrections that came late are added to their summaries, where the version before would have put them. Those that
+    /// people made are forgotten.
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for column in ["count", "units"] {
+            let of_late = format!(
+                "(SELECT SUM(usage_corrections.{column}) FROM usage_corrections \
+                 WHERE usage_corrections.account_id = usage_summaries.account_id \
+                 AND usage_corrections.meter = usage_summaries.meter \
+                 AND usage_corrections.period_start = usage_summaries.period_start \
+                 AND usage_corrections.kind = 'late')"
+            );
+            let update = format!("UPDATE usage_summaries SET {column} = {column} + COALESCE({of_late}, 0)");
+            manager.get_connection().execute_unprepared(&update).await?;
+        }
+        manager
+            .drop_table(Table::drop().table("usage_corrections").to_owned())
+            .await?;
+        manager
+            .drop_index(
+                Index::drop()
+                    .name("idx_usage_summaries_closed_at_period_end")
+                    .table("usage_summaries")
+                    .to_owned(),
+            )
+            .await?;
+        drop_columns(manager, "usage_summaries", ["closed_at".to_owned()]).await
+    }
+}

@@ -1,0 +1,247 @@
+//! Bringing a schema up or down: by one process at a time, and never by one that is older than the schema.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+/// How often a schema is tried to be brought up, and the pause between attempts.
+const ATTEMPTS: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long MariaDB and MySQL wait for another process that migrates, in seconds.
+const PATIENCE: u32 = 600;
+
+/// Why a schema was left as it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// Steps have been applied that this program does not know: a newer version was here. Nothing was changed.
+    TooNew(Vec<String>),
+    /// Steps are missing that this program needs. Nothing was changed.
+    TooOld(Vec<String>),
+    /// The database, or a step.
+    Database(DbErr),
+}
+
+impl fmt::Display for MigrateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooNew(steps) => write!(
+                f,
+                "the database's schema is newer than this program: it does not know {}; use the version that made the schema, \
+                 or a later one",
+                steps.join(", ")
+            ),
+            Self::TooOld(steps) => write!(
+                f,
+                "the database's schema is older than this program: {} must be applied first",
+                steps.join(", ")
+            ),
+            Self::Database(_) => f.write_str("the database's schema can't be changed or looked at"),
+        }
+    }
+}
+
+impl std::error::Error for MigrateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::TooNew(_) | Self::TooOld(_) => None,
+        }
+    }
+}
+
+impl From<DbErr> for MigrateError {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What is known of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Whether it has been applied.
+    pub applied: bool,
+    /// Whether this program knows it.
+    pub known: bool,
+}
+
+/// All steps that the program or the database knows: those of the program in their order, then the others.
+///
+/// # Errors
+///
+/// When the database doesn't answer.
+pub async fn status<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Vec<Step>, DbErr> {
+    steps::<M>(db).await
+}
+
+async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
+    let applied = M::get_migration_models(db).await?;
+    let mut applied: BTreeSet<String> = applied.into_iter().map(|model| model.version).collect();
+    let mut steps: Vec<Step> = M::migrations()
+        .iter()
+        .map(|migration| Step {
+            name: migration.name().to_owned(),
+            applied: applied.remove(migration.name()),
+            known: true,
+        })
+        .collect();
+    steps.extend(applied.into_iter().map(|name| Step {
+        name,
+        applied: true,
+        known: false,
+    }));
+    Ok(steps)
+}
+
+/// Demands that the schema is the one that `M` makes.
+///
+/// # Errors
+///
+/// [`MigrateError::TooNew`], [`MigrateError::TooOld`], or the database doesn't answer.
+pub async fn must_be_current<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), MigrateError> {
+    let steps = steps::<M>(db).await?;
+    must_be_known(&steps)?;
+    let missing: Vec<_> = steps
+        .into_iter()
+        .filter(|step| !step.applied)
+        .map(|step| step.name)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(MigrateError::TooOld(missing))
+    }
+}
+
+fn must_be_known(steps: &[Step]) -> Result<(), MigrateError> {
+    let unknown: Vec<_> = steps
+        .iter()
+        .filter(|step| !step.known)
+        .map(|step| step.name.clone())
+        .collect();
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(MigrateError::TooNew(unknown))
+    }
+}
+
+/// Brings the schema to `M`'s newest version. Of several processes that do so at the same time one works, and the others
+/// wait and find the work done.
+///
+/// # Errors
+///
+/// [`MigrateError::TooNew`], or the last attempt's error. On SQLite and PostgreSQL all steps are taken or none; elsewhere
+/// each by itself. Either way the call can be repeated.
+pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), MigrateError> {
+    let mut attempt = 1;
+    loop {
+        match change::<M>(db, Way::Up).await {
+            Err(MigrateError::Database(error)) if attempt < ATTEMPTS => {
+                tracing::info!(
+                    attempt,
+                    error = &error as &dyn std::error::Error,
+                    "the schema is tried again"
+                );
+                tokio::time::sleep(PAUSE).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Takes back the last `count` steps.
+///
+/// # Errors
+///
+/// As [`up`].
+pub async fn down<M: MigratorTrait>(db: &DatabaseConnection, count: u32) -> Result<(), MigrateError> {
+    change::<M>(db, Way::Down(count)).await
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Up,
+    Down(u32),
+}
+
+async fn change<M: MigratorTrait>(db: &DatabaseConnection, way: Way) -> Result<(), MigrateError> {
+    // A client that waits for this must not leave it half-way, so it is done on one connection that goes back to the pool
+    // when all is over.
+    let guard = db
+        .begin_with_options(TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        })
+        .await?;
+    let result = hold::<M>(db, &guard, way).await;
+    match result {
+        Ok(()) => guard.commit().await?,
+        Err(_) => {
+            if let Err(error) = guard.rollback().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
+            }
+        }
+    }
+    result
+}
+
+async fn hold<M: MigratorTrait>(
+    db: &DatabaseConnection,
+    guard: &DatabaseTransaction,
+    way: Way,
+) -> Result<(), MigrateError> {
+    match guard.get_database_backend() {
+        DbBackend::Postgres => {
+            // Waiting for another process, and a step on a great table, may take longer than statements usually may. Any
+            // number will do that nobody else locks: "hm-step" in ASCII.
+            for text in [
+                "SET LOCAL statement_timeout = 0",
+                "SELECT pg_advisory_xact_lock(29393439554798960)",
+            ] {
+                guard
+                    .execute_raw(Statement::from_string(DbBackend::Postgres, text))
+                    .await?;
+            }
+            take::<M, _>(guard, way).await
+        }
+        DbBackend::MySql => {
+            // Every change of a table ends the transaction there, so the steps are taken on other connections.
+            let lock = format!("SELECT GET_LOCK('hm-metering-steps', {PATIENCE})");
+            guard
+                .query_one_raw(Statement::from_string(DbBackend::MySql, lock))
+                .await?;
+            let result = take::<M, _>(db, way).await;
+            let release = "SELECT RELEASE_LOCK('hm-metering-steps')";
+            guard
+                .query_one_raw(Statement::from_string(DbBackend::MySql, release))
+                .await?;
+            result
+        }
+        // The transaction has begun with the one right to write.
+        _ => take::<M, _>(guard, way).await,
+    }
+}
+
+async fn take<'c, M, C>(db: &'c C, way: Way) -> Result<(), MigrateError>
+where
+    M: MigratorTrait,
+    C: ConnectionTrait,
+    &'c C: sea_orm_migration::IntoSchemaManagerConnection<'c>,
+{
+    must_be_known(&steps::<M>(db).await?)?;
+    match way {
+        Way::Up => M::up(db, None).await?,
+        Way::Down(count) => M::down(db, Some(count)).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! What operators do with the ledger as a whole, over all accounts.
+//!
+//! Everything else in this crate that reads a customer's rows is told the account.
+
+mod accounts;
+mod check;
+mod compare;
+pub(super) mod marks;
+mod periods;
+mod prune;
+mod rebuild;
+
+pub use self::check::{Checked, check};
+pub use self::compare::{Difference, Witness};
+pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
+pub use self::prune::prune_minutes;
+pub(crate) use self::rebuild::rebuild_everything;
+pub use self::rebuild::rebuild_rollups;

@@ -1,0 +1,32 @@
+//! `hm-server migrate`.
+
+use hm_metering_seaorm::migration::{down, status, up};
+
+use super::OperatorError;
+use crate::cli::Command;
+use crate::config::Config;
+use crate::database::Database;
+use crate::migration::Migrator;
+
+pub(super) async fn run(
+    command: &Command,
+    config: &Config,
+    print: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), OperatorError> {
+    let database = Database::connect_patiently(&config.database).await?;
+    let db = database.writer();
+    match command {
+        Command::MigrateUp => up::<Migrator>(db).await?,
+        Command::MigrateDown(steps) => down::<Migrator>(db, *steps).await?,
+        _ => {}
+    }
+    for step in status::<Migrator>(db).await? {
+        let state = match (step.known, step.applied) {
+            (true, true) => "applied",
+            (true, false) => "pending",
+            (false, _) => "newer than this program",
+        };
+        print(&format!("{state} {}", step.name));
+    }
+    Ok(database.close().await?)
+}

@@ -1,0 +1,39 @@
+//! `hm-server prune`.
+
+use std::time::Duration;
+
+use hm_metering::{Timestamp, UsageStore};
+use hm_metering_seaorm::operator::prune_minutes;
+
+use super::{OperatorError, open};
+use crate::config::Config;
+
+/// How many events go in one transaction.
+const EVENTS_AT_ONCE: usize = 5_000;
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) async fn run(
+    config: &Config,
+    now: Timestamp,
+    (keep_days, keep_minutes_days): (u32, Option<u32>),
+    print: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), OperatorError> {
+    let (database, store) = open(config).await?;
+    let before = now.minus(DAY * keep_days);
+    let mut removed = 0;
+    loop {
+        match store.prune(before, EVENTS_AT_ONCE).await? {
+            0 => break,
+            some => removed += some,
+        }
+    }
+    print(&format!("removed {removed} events from before {before}"));
+    if let Some(days) = keep_minutes_days {
+        let before = now.minus(DAY * days);
+        let removed = prune_minutes(&store, before).await?;
+        print(&format!(
+            "removed {removed} sums by minute of the days before {before}"
+        ));
+    }
+    Ok(database.close().await?)
+}
