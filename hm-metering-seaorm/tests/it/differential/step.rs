@@ -177,7 +177,8 @@ fn settlings() -> impl Strategy<Value = Vec<Settling>> {
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let who = (0..24_u8, 0..2_u8, prop::option::of(0..KEYS), 0..8_u8);
     let what = (0..9_u8, prop_oneof![Just(200), Just(404), Just(503)], 0..8_u8);
-    let how_much = (0..3_u8, 0..3_u8, 0..2_000_u16);
+    // Times that sketches tell apart: what they do with longer ones is up to each store.
+    let how_much = (0..3_u8, 0..3_u8, 0..256_u16);
     let one = (who, what, how_much).prop_map(
         |((id, account, key, at), (outcome, status, source), (units, tokens, micros))| Happening {
             id,
