@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub struct Place {
     folder: TempDir,
     postgres: Option<TestDatabase>,
+    /// Of a server that is the test's own.
+    url: Option<String>,
 }
 
 impl Place {
@@ -24,6 +26,7 @@ impl Place {
         Self {
             folder: tempfile::tempdir().unwrap(),
             postgres: None,
+            url: None,
         }
     }
 
@@ -39,7 +42,22 @@ impl Place {
         database.map(|database| Self {
             folder: tempfile::tempdir().unwrap(),
             postgres: Some(database),
+            url: None,
         })
+    }
+
+    /// On the empty database at an address, on a server of the test's own.
+    ///
+    /// # Panics
+    ///
+    /// When there is no place for a folder.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            postgres: None,
+            url: Some(url),
+        }
     }
 
     /// The folder that servers work in.
@@ -51,9 +69,10 @@ impl Place {
     /// The database's address.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.postgres {
-            Some(database) => database.url().to_owned(),
-            None => format!("sqlite://{}", self.folder.path().join("hm.sqlite").display()),
+        match (&self.url, &self.postgres) {
+            (Some(url), _) => url.clone(),
+            (None, Some(database)) => database.url().to_owned(),
+            (None, None) => format!("sqlite://{}", self.folder.path().join("hm.sqlite").display()),
         }
     }
 
