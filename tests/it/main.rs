@@ -13,6 +13,7 @@ mod answers;
 mod bad_credentials;
 mod bad_input;
 mod bad_sockets;
+mod campaign;
 mod damage;
 mod disk;
 mod idle;

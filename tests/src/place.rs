@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub struct Place {
     folder: TempDir,
     database: Option<TestDatabase>,
+    /// Of a server that is the test's own.
+    url: Option<String>,
 }
 
 impl Place {
@@ -24,6 +26,7 @@ impl Place {
         Self {
             folder: tempfile::tempdir().unwrap(),
             database: None,
+            url: None,
         }
     }
 
@@ -55,6 +58,21 @@ impl Place {
         Self {
             folder: tempfile::tempdir().unwrap(),
             database: Some(database),
+            url: None,
+        }
+    }
+
+    /// On the empty database at an address, on a server of the test's own.
+    ///
+    /// # Panics
+    ///
+    /// When there is no place for a folder.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            database: None,
+            url: Some(url),
         }
     }
 
@@ -67,9 +85,10 @@ impl Place {
     /// The database's address.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.database {
-            Some(database) => database.url().to_owned(),
-            None => format!("sqlite://{}", self.folder.path().join("hm.sqlite").display()),
+        match (&self.url, &self.database) {
+            (Some(url), _) => url.clone(),
+            (None, Some(database)) => database.url().to_owned(),
+            (None, None) => format!("sqlite://{}", self.folder.path().join("hm.sqlite").display()),
         }
     }
 

@@ -35,3 +35,17 @@ fn seed() -> u64 {
     let seed = std::env::var("HM_TEST_SEED").ok();
     seed.map_or(20_261_125, |seed| seed.parse().expect("HM_TEST_SEED is a number"))
 }
+
+/// How many rounds a test with kills has: `HM_TEST_ROUNDS`, or else `usual`.
+///
+/// # Panics
+///
+/// When the variable is no number.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
+pub fn rounds(usual: usize) -> usize {
+    let rounds = std::env::var("HM_TEST_ROUNDS").ok();
+    rounds.map_or(usual, |rounds| {
+        rounds.parse().expect("HM_TEST_ROUNDS is a number")
+    })
+}

@@ -136,6 +136,30 @@ impl Server {
     pub async fn start(place: &Place, settings: &Settings) -> Self {
         let mut process = Process::spawn(settings.command(place, &[]), settings);
         let address = process.address().await;
+        Self::ready(address, process).await
+    }
+
+    /// Starts a server again and again until one gets ready, as whoever looks after it does while its database is away.
+    ///
+    /// # Panics
+    ///
+    /// When none gets ready within a minute, with the last one's log.
+    pub async fn start_at_last(place: &Place, settings: &Settings) -> Self {
+        until("a server gets ready", START, async || {
+            let mut process = Process::spawn(settings.command(place, &[]), settings);
+            let address = until("it listens or ends", START, async || {
+                match process.child.try_wait().unwrap() {
+                    Some(_) => Some(None),
+                    None => process.log.address().map(Some),
+                }
+            })
+            .await?;
+            Some(Self::ready(address, process).await)
+        })
+        .await
+    }
+
+    async fn ready(address: SocketAddr, process: Process) -> Self {
         let server = Self { address, process };
         until("the server is ready", START, async || {
             let mut connection = Connection::open(address).await.ok()?;

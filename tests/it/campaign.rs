@@ -1,0 +1,195 @@
+//! Four servers share one database and one quota, while they and their database are killed at any moment.
+//!
+//! `HM_TEST_ROUNDS` says how many rounds there are: one unless it is set, twenty in CI, any number for a campaign.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hm_system_tests::ledger::Ledger;
+use hm_system_tests::load::{Load, Shots, fire};
+use hm_system_tests::own_postgres::OwnPostgres;
+use hm_system_tests::people::{Key, Person};
+use hm_system_tests::place::Place;
+use hm_system_tests::random::{Random, rounds};
+use hm_system_tests::server::{Server, Settings, run};
+use hm_system_tests::wait::until;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+/// How often each server is killed in a round.
+const KILLS: usize = 2;
+const QUOTA: usize = 10_000;
+/// What the last life of each server is asked for, so that the quota is used up while all of them work.
+const CALLS: usize = 2_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed() {
+    let Some(postgres) = OwnPostgres::start_new() else {
+        return;
+    };
+    let postgres = Arc::new(postgres);
+    let place = Place::at(postgres.url());
+    let mut random = Random::from_environment();
+    let mut names = Names::default();
+    let rounds = rounds(1);
+    for round in 0..rounds {
+        let (person, key) = sign_up(&place, round).await;
+        let mut lives = |number: usize| {
+            let lives = [(); KILLS].map(|()| random.within(100..1_500));
+            let name = format!("round-{round}-server-{number}");
+            live_and_die(&place, settings(number), &key, lives, name)
+        };
+        let servers = [lives(0), lives(1), lives(2), lives(3)];
+        // Not in every round: an answer that the database's absence turns into a 503 tests no lease.
+        let crash = (round % 2 == 0).then(|| (random.within(300..2_500), random.within(0..1_500)));
+        let [one, two, three, four] = servers;
+        let (one, two, three, four, ()) =
+            tokio::join!(one, two, three, four, stop_and_start(&postgres, crash));
+        let mut admitted = 0;
+        let mut running = Vec::new();
+        for (server, shots) in [one, two, three, four] {
+            admitted += names.add(&shots);
+            running.push(server);
+        }
+        let spent = admitted;
+        admitted += use_up(&running[0], &person, &key, &mut names, round).await;
+        assert!(
+            admitted <= QUOTA,
+            "{admitted} admitted in round {round}, more than {QUOTA}"
+        );
+        eprintln!(
+            "round {round}: {spent} units spent between kills, {} afterwards",
+            admitted - spent
+        );
+        for server in running {
+            server.stop().await;
+        }
+    }
+
+    let ended = run(&place, &settings(0), &["check"]).await;
+    assert_eq!(ended.code, 0, "counters, events and sums agree: {}", ended.text);
+    let ledger = Ledger::read(&place).await;
+    ledger.must_have_once(&names.answered, &names.sent);
+    let quota = i64::try_from(QUOTA).unwrap();
+    let accounts = ledger.by_account();
+    assert_eq!(accounts.len(), rounds);
+    for (account, sums) in accounts {
+        assert_eq!(
+            sums,
+            (quota, quota, 0),
+            "charged, used and leased of account {account}"
+        );
+    }
+}
+
+/// What the servers have in common; each has a journal of its own.
+fn settings(number: usize) -> Settings {
+    let file = format!(
+        "[plans.free]\nrequests_per_month = {QUOTA}\nrequests_per_second = 1000000\n\
+         [usage]\nflush_interval_ms = 50\n\
+         [database]\nmax_connections = 8\n\
+         [auth.password]\nmemory_kib = 8\niterations = 1\n"
+    );
+    Settings::default()
+        .file(&file)
+        .journal(&format!("journal-{number}"))
+}
+
+async fn sign_up(place: &Place, round: usize) -> (Person, Key) {
+    let server = Server::start(place, &settings(0)).await;
+    let person = Person::register(&server, &format!("person{round}@example.org")).await;
+    let key = person.create_key(&server, "unlucky").await;
+    server.stop().await;
+    (person, key)
+}
+
+/// Starts a server, loads it and kills it, once for each of `lives`, which are in milliseconds. The last life goes on.
+async fn live_and_die(
+    place: &Place,
+    settings: Settings,
+    key: &Key,
+    lives: [u64; KILLS],
+    name: String,
+) -> (Server, Vec<Shots>) {
+    let mut all = Vec::new();
+    for (number, life) in lives.iter().enumerate() {
+        let server = Server::start_at_last(place, &settings).await;
+        key.keep_secret(&server);
+        let load = Load::begin(
+            server.address(),
+            &key.text,
+            usize::MAX,
+            &format!("{name}-{number}"),
+        );
+        // The moment is what is tested; nothing waits for this.
+        sleep(Duration::from_millis(*life)).await;
+        server.kill().await;
+        all.push(load.end().await);
+    }
+    let server = Server::start_at_last(place, &settings).await;
+    key.keep_secret(&server);
+    let last = Load::begin(server.address(), &key.text, CALLS, &format!("{name}-last"));
+    all.push(last.end().await);
+    (server, all)
+}
+
+/// The database crashes after `crash.0` milliseconds and comes back after `crash.1` more.
+async fn stop_and_start(postgres: &Arc<OwnPostgres>, crash: Option<(u64, u64)>) {
+    let Some((after, away)) = crash else { return };
+    sleep(Duration::from_millis(after)).await;
+    let own = Arc::clone(postgres);
+    spawn_blocking(move || own.stop_immediately()).await.unwrap();
+    sleep(Duration::from_millis(away)).await;
+    let own = Arc::clone(postgres);
+    spawn_blocking(move || own.start()).await.unwrap();
+}
+
+/// Requests by what their clients know of them.
+#[derive(Default)]
+struct Names {
+    sent: BTreeSet<String>,
+    answered: BTreeSet<String>,
+}
+
+impl Names {
+    /// Answers how many were served.
+    fn add(&mut self, shots: &[Shots]) -> usize {
+        for shot in shots.iter().flat_map(|shots| &shots.0) {
+            self.sent.insert(shot.request_id.clone());
+            match &shot.answer {
+                None => continue,
+                Some(answer) if answer.status == 200 => {}
+                // Said while the database is away, served to nobody, and not always recorded.
+                Some(answer) if answer.status == 503 => {
+                    answer.problem(503, "temporarily_unavailable");
+                    continue;
+                }
+                Some(answer) => {
+                    answer.problem(429, "quota_exceeded");
+                }
+            }
+            self.answered.insert(shot.request_id.clone());
+        }
+        shots.iter().map(|shots| shots.admitted().len()).sum()
+    }
+}
+
+/// Spends what is left of the quota, to the last unit: what dead servers had leased and not spent is there again.
+async fn use_up(server: &Server, person: &Person, key: &Key, names: &mut Names, round: usize) -> usize {
+    let (mut portion, mut admitted) = (0, 0);
+    until("the whole quota is used", Duration::from_secs(120), async || {
+        portion += 1;
+        let shots = fire(
+            server.address(),
+            &key.text,
+            100,
+            &format!("round-{round}-rest-{portion}"),
+        )
+        .await;
+        admitted += names.add(&[shots]);
+        (person.usage(server).await["used"] == QUOTA).then_some(())
+    })
+    .await;
+    admitted
+}
