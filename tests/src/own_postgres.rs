@@ -1,6 +1,5 @@
 //! A PostgreSQL server that a test may stop and start as it likes.
 
-use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -150,5 +149,5 @@ fn must_succeed(output: &Output) {
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
 fn is_required() -> bool {
-    std::env::var_os("HM_REQUIRE_SERVICES").as_deref() == Some(OsStr::new("1"))
+    std::env::var("HM_REQUIRE_SERVICES").is_ok_and(|value| value == "1")
 }
