@@ -284,7 +284,8 @@ async fn while_the_broker_is_dead_the_ledger_goes_on_and_then_nothing_is_missing
     let ledger = stage.events().await;
     let all = ledger.len() as u64;
     until("all events are in the stream", async || nats.count().await >= all).await;
-    let report = Meter::shutdown(&stage, Duration::from_secs(10)).await;
+    // An answer that got lost with the broker is waited for, and then the part is sent again after a pause.
+    let report = Meter::shutdown(&stage, Duration::from_secs(60)).await;
     assert!(report.recorded, "{report:?}");
     assert_eq!(
         sorted(nats.ids().await),
