@@ -264,8 +264,12 @@ async fn while_the_broker_is_dead_the_ledger_goes_on_and_then_nothing_is_missing
     // It dies while events come in, again and again, at moments that nobody chose.
     for _ in 0..3 {
         let (before, is_dead) = (nats.count().await, AtomicBool::new(false));
+        // Fewer altogether than a ledger in memory keeps.
         let load = async {
-            while !is_dead.load(Ordering::Relaxed) {
+            for _ in 0..2_000 {
+                if is_dead.load(Ordering::Relaxed) {
+                    return;
+                }
                 send(&stage, &stage, 5).await;
                 tokio::task::yield_now().await;
             }
@@ -287,11 +291,11 @@ async fn while_the_broker_is_dead_the_ledger_goes_on_and_then_nothing_is_missing
     // An answer that got lost with the broker is waited for, and then the part is sent again after a pause.
     let report = Meter::shutdown(&stage, Duration::from_secs(60)).await;
     assert!(report.recorded, "{report:?}");
-    assert_eq!(
-        sorted(nats.ids().await),
-        ids_of(&ledger),
-        "nothing is missing, nothing doubled"
-    );
+    let (kept, recorded) = (nats.ids().await, ids_of(&ledger));
+    let ids: BTreeSet<_> = kept.iter().collect();
+    let missing = recorded.iter().filter(|id| !ids.contains(id)).count();
+    assert_eq!((missing, kept.len() - ids.len()), (0, 0), "missing and doubled");
+    assert_eq!(kept.len(), recorded.len(), "nothing else is there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
