@@ -1,6 +1,6 @@
 //! Four servers share one database and one quota, while they and their database are killed at any moment.
 //!
-//! `HM_TEST_ROUNDS` says how many rounds there are: one unless it is set, five in CI, any number for a campaign.
+//! `HM_TEST_ROUNDS` says how many rounds there are: one unless it is set, twenty in CI, any number for a campaign.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
