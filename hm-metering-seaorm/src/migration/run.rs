@@ -216,10 +216,19 @@ async fn hold<M: MigratorTrait>(
         }
         DbBackend::MySql => {
             // Every change of a table ends the transaction there, so the steps are taken on other connections.
-            let lock = format!("SELECT GET_LOCK('hm-metering-steps', {PATIENCE})");
-            guard
+            let lock = format!("SELECT GET_LOCK('hm-metering-steps', {PATIENCE}) = 1 AS is_ours");
+            let answer = guard
                 .query_one_raw(Statement::from_string(DbBackend::MySql, lock))
                 .await?;
+            // None when the server could not tell.
+            let is_ours: Option<i64> = answer
+                .map(|row| row.try_get("", "is_ours"))
+                .transpose()?
+                .flatten();
+            if is_ours != Some(1) {
+                let text = "another process has been changing the schema for too long";
+                return Err(DbErr::Custom(text.to_owned()).into());
+            }
             let result = take::<M, _>(db, way).await;
             let release = "SELECT RELEASE_LOCK('hm-metering-steps')";
             guard
