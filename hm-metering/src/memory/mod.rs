@@ -11,6 +11,7 @@
 //! assert!(store.clone().set_plan(account, PlanId::from_static("pro")));
 //! ```
 
+mod batches;
 mod cursor;
 mod digest;
 mod keys;
@@ -38,9 +39,9 @@ use crate::time::Timestamp;
 ///   knows (one use for each event that reached the handler), all in one step. Who records events need not call
 ///   [`mark_used`](crate::keys::KeyStore::mark_used).
 /// * It keeps the newest events, as many as its capacity says, and forgets older ones as if they had been pruned:
-///   the sums over a range shrink with the events that are listed. Quota counters and batch ids stay for ever, so
-///   a batch that is sent again counts once even when its events are gone. An event's id is known for as long as the
-///   event.
+///   the sums over a range shrink with the events that are listed. An event's id is known for as long as the event.
+///   Quota counters stay for ever, and the last [`MemoryStore::MAX_BATCHES`] batches are known, so that one that is
+///   sent again counts once even when its events are gone.
 /// * It keeps the newest [`MemoryStore::MAX_CHANGES`] changes of its feed.
 ///
 /// One lock guards all of it. It is held for the length of a map operation and never while anything waits.
@@ -60,6 +61,9 @@ struct State {
 impl MemoryStore {
     /// How many events are kept unless said otherwise.
     pub const EVENT_CAPACITY: usize = 100_000;
+
+    /// How many batches are known.
+    pub const MAX_BATCHES: usize = 100_000;
 
     /// How many changes of keys and accounts the feed keeps.
     pub const MAX_CHANGES: usize = 100_000;

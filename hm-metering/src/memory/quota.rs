@@ -1,10 +1,11 @@
 //! Quota counters and their leases.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 
 use super::MemoryStore;
+use super::batches::Batches;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::AccountId;
 use crate::name::MeterName;
@@ -19,7 +20,7 @@ use crate::usage::BatchId;
 #[derive(Default)]
 pub(super) struct Counters {
     counters: BTreeMap<CounterId, Counter>,
-    settled: HashSet<BatchId>,
+    settled: Batches<()>,
     tokens: u64,
 }
 
@@ -178,7 +179,7 @@ impl Counters {
 
     /// Applies a batch's settlements, once.
     pub(super) fn settle(&mut self, holder: Holder, batch: BatchId, settlements: &[Settlement]) {
-        if !self.settled.insert(batch) {
+        if !self.settled.insert(batch, ()) {
             return;
         }
         for settlement in settlements {

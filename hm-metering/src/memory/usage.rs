@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::batches::Batches;
 use super::cursor::{self, Position};
 use super::{MemoryStore, State, digest};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
@@ -13,8 +14,8 @@ use crate::page::{Page, PageRequest};
 use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 use crate::usage::{
-    ActiveAccounts, ActiveSpan, Batch, BatchId, Event, Facet, FacetSums, Grain, Recorded, SeriesPoint,
-    UsageQuery, UsageSink, UsageStore, UsageTotals,
+    ActiveAccounts, ActiveSpan, Batch, Event, Facet, FacetSums, Grain, Recorded, SeriesPoint, UsageQuery,
+    UsageSink, UsageStore, UsageTotals,
 };
 
 /// Marks the cursors of [`UsageStore::recent`].
@@ -25,7 +26,7 @@ type Place = (Timestamp, EventId);
 
 pub(super) struct Ledger {
     capacity: usize,
-    batches: HashMap<BatchId, [u8; 32]>,
+    batches: Batches<[u8; 32]>,
     ids: HashSet<EventId>,
     accounts: HashMap<AccountId, BTreeMap<Place, Arc<Event>>>,
     /// All accounts' events in order of time, to forget the oldest.
@@ -36,7 +37,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             capacity: MemoryStore::EVENT_CAPACITY,
-            batches: HashMap::new(),
+            batches: Batches::default(),
             ids: HashSet::new(),
             accounts: HashMap::new(),
             order: BTreeMap::new(),
@@ -53,7 +54,7 @@ impl Ledger {
     /// Whether the batch is new; nothing is changed yet.
     fn is_new(&self, batch: &Batch, digest: &[u8; 32]) -> StoreResult<bool> {
         let conflict = || StoreError::new(StoreErrorKind::Conflict, "record batch");
-        if let Some(known) = self.batches.get(&batch.id) {
+        if let Some(known) = self.batches.get(batch.id) {
             return if known == digest {
                 Ok(false)
             } else {
