@@ -94,7 +94,7 @@ impl MeterBuilder {
             unknown_keys: 100,
             queue: 65_536,
             flush_interval: Duration::from_secs(1),
-            batch_len_max: 1_000,
+            batch_len_max: 4_000,
             store_timeout: Duration::from_secs(2),
             record_timeout: Duration::from_secs(10),
         }
@@ -208,7 +208,8 @@ impl MeterBuilder {
         self
     }
 
-    /// How many events one batch has at most; 1,000.
+    /// How many events one batch has at most; 4,000. A store takes about as many statements for a large batch as for a small
+    /// one.
     pub const fn batch_len_max(mut self, most: usize) -> Self {
         self.batch_len_max = most;
         self
