@@ -1,6 +1,8 @@
 //! [`SeaOrmStore`]: keys, quotas and the ledger in one SQL database.
 
 mod accounts;
+#[cfg(feature = "postgres")]
+mod arrays;
 mod cursor;
 mod keys;
 pub mod operator;

@@ -7,6 +7,8 @@ use sea_orm::sea_query::{Condition, OnConflict};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter};
 
 use super::Rollups;
+#[cfg(feature = "postgres")]
+use super::arrays;
 use crate::entity::usage_active_day as day;
 use crate::entity::{usage_rollup_endpoint as endpoint, usage_rollup_sum as sum, usage_rollup_unit as unit};
 use crate::error::Failure;
@@ -48,26 +50,7 @@ fn on_sum_conflict() -> OnConflict {
 /// Numbers are added by the database. Sketches can't be: where there was a row, the two sketches are merged here and
 /// written back, while the row is held.
 async fn add_sums(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<(), Failure> {
-    let backend = db.get_database_backend();
-    let mut upsert = on_sum_conflict();
-    for column in [
-        sum::Column::Requests,
-        sum::Column::Refused,
-        sum::Column::Failed,
-        sum::Column::Units,
-        sum::Column::ResponseTimeUsSum,
-    ] {
-        upsert.value(column, sql::add_excluded::<sum::Entity>(backend, column));
-    }
-    let max = sum::Column::ResponseTimeUsMax;
-    upsert.value(max, sql::max_excluded::<sum::Entity>(backend, max));
-    let insert = sum::Entity::insert_many(sql::to_insert(rows)).on_conflict(upsert);
-    let kept = if db.support_returning() {
-        insert.exec_with_returning(db).await?
-    } else {
-        insert.exec_without_returning(db).await?;
-        held(db, rows).await?
-    };
+    let kept = add_numbers(db, rows).await?;
     let added: HashMap<_, _> = rows.iter().map(|row| (key(row), row)).collect();
     let mut merged = Vec::new();
     for mut row in kept {
@@ -81,9 +64,46 @@ async fn add_sums(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<(), 
     if merged.is_empty() {
         return Ok(());
     }
+    replace_sketches(db, &merged).await
+}
+
+/// Adds all but the sketches, and answers with the rows as they are then.
+async fn add_numbers(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<Vec<sum::Model>, Failure> {
+    let backend = db.get_database_backend();
+    #[cfg(feature = "postgres")]
+    if backend == DbBackend::Postgres {
+        let added = sum::Entity::find().from_raw_sql(arrays::add_sums(rows));
+        return Ok(added.all(db).await?);
+    }
+    let mut upsert = on_sum_conflict();
+    for column in [
+        sum::Column::Requests,
+        sum::Column::Refused,
+        sum::Column::Failed,
+        sum::Column::Units,
+        sum::Column::ResponseTimeUsSum,
+    ] {
+        upsert.value(column, sql::add_excluded::<sum::Entity>(backend, column));
+    }
+    let max = sum::Column::ResponseTimeUsMax;
+    upsert.value(max, sql::max_excluded::<sum::Entity>(backend, max));
+    let insert = sum::Entity::insert_many(sql::to_insert(rows)).on_conflict(upsert);
+    if db.support_returning() {
+        return Ok(insert.exec_with_returning(db).await?);
+    }
+    insert.exec_without_returning(db).await?;
+    held(db, rows).await
+}
+
+async fn replace_sketches(db: &impl ConnectionTrait, rows: &[sum::Model]) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if db.get_database_backend() == DbBackend::Postgres {
+        db.execute_raw(arrays::replace_sketches(rows)).await?;
+        return Ok(());
+    }
     let mut replace = on_sum_conflict();
     replace.update_column(sum::Column::Sketch);
-    sum::Entity::insert_many(sql::to_insert(&merged))
+    sum::Entity::insert_many(sql::to_insert(rows))
         .on_conflict(replace)
         .exec_without_returning(db)
         .await?;
@@ -127,6 +147,11 @@ fn key(row: &sum::Model) -> Key {
 
 async fn add_units(db: &impl ConnectionTrait, rows: &[unit::Model]) -> Result<(), Failure> {
     let backend = db.get_database_backend();
+    #[cfg(feature = "postgres")]
+    if backend == DbBackend::Postgres {
+        db.execute_raw(arrays::add_units(rows)).await?;
+        return Ok(());
+    }
     let mut upsert = OnConflict::columns([
         unit::Column::AccountId,
         unit::Column::Grain,
@@ -148,6 +173,11 @@ async fn add_units(db: &impl ConnectionTrait, rows: &[unit::Model]) -> Result<()
 
 async fn add_endpoints(db: &impl ConnectionTrait, rows: &[endpoint::Model]) -> Result<(), Failure> {
     let backend = db.get_database_backend();
+    #[cfg(feature = "postgres")]
+    if backend == DbBackend::Postgres {
+        db.execute_raw(arrays::add_endpoints(rows)).await?;
+        return Ok(());
+    }
     let mut upsert = OnConflict::columns([
         endpoint::Column::AccountId,
         endpoint::Column::Grain,

@@ -1,6 +1,8 @@
 //! Rows of `usage_rollup_*`: sums of events by minute, hour and day.
 
 mod add;
+#[cfg(feature = "postgres")]
+mod arrays;
 mod fact;
 
 use std::collections::{BTreeMap, BTreeSet};
