@@ -1,0 +1,66 @@
+//! Callers that have to make way in memory, and how much room they take.
+
+use hm_metering::testing::{StoreCall, TestKey};
+use hm_metering::{ConfigError, Meter, PlanId};
+use tower::{Layer, ServiceExt};
+
+use crate::stage::{FIVE, Stage, facts, handler, with_key};
+
+/// More requests than any test here sends.
+const MANY: &str = r#"
+    [free]
+    quotas = [{ meter = "requests", limit = 1000, period = "anchored_month" }]
+"#;
+const FREE: PlanId = PlanId::from_static("free");
+
+async fn status(meter: &Meter, key: &str) -> u16 {
+    let service = meter.layer("facts").layer(handler(facts));
+    let response = service.oneshot(with_key(key)).await.unwrap();
+    response.status().as_u16()
+}
+
+/// A key of another account.
+async fn another(stage: &Stage, scopes: usize) -> TestKey {
+    let scopes = (0..scopes).map(|scope| format!("{scope:040}")).collect();
+    stage
+        .keys
+        .issue_with(FREE, stage.now(), |key| key.scopes = scopes)
+        .await
+}
+
+/// How many look-ups it takes to serve these keys twice, one after the other.
+async fn look_ups(stage: &Stage, keys: &[TestKey]) -> u64 {
+    let before = stage.flaky.calls();
+    for key in keys.iter().chain(keys) {
+        assert_eq!(status(&stage.meter, key.text()).await, 200);
+    }
+    stage.flaky.calls().since(&before).of(StoreCall::FindByDigest)
+}
+
+#[tokio::test]
+async fn keys_with_many_scopes_are_kept_as_far_as_their_bytes_allow() {
+    let stage = Stage::with(MANY, Vec::new(), |builder| builder.callers_bytes_max(50_000)).await;
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        small.push(another(&stage, 0).await);
+    }
+    for _ in 0..5 {
+        large.push(another(&stage, 200).await);
+    }
+    assert_eq!(look_ups(&stage, &small).await, 20, "all of them fit");
+    let of_large = look_ups(&stage, &large).await;
+    assert!((6..=10).contains(&of_large), "{of_large} look-ups for five keys");
+    assert!(look_ups(&stage, &small).await >= 10, "they had to make way");
+    let mut rounds = 0;
+    while look_ups(&stage, &small).await > 0 {
+        rounds += 1;
+        assert!(rounds < 10, "they don't get their room back");
+    }
+}
+
+#[tokio::test]
+async fn a_meter_without_room_for_callers_does_not_start() {
+    let stage = Stage::new(FIVE).await;
+    let started = stage.builder(FIVE).callers_bytes_max(0).start().await;
+    assert!(matches!(started, Err(ConfigError::Zero("callers_bytes_max"))));
+}
