@@ -1,7 +1,9 @@
 //! Callers that have to make way in memory, and how much room they take.
 
+use std::time::Duration;
+
 use hm_metering::testing::{StoreCall, TestKey};
-use hm_metering::{ConfigError, Meter, PlanId};
+use hm_metering::{ConfigError, DecisionTrace, Meter, PlanId};
 use tower::{Layer, ServiceExt};
 
 use crate::stage::{FIVE, Stage, facts, handler, with_key};
@@ -56,6 +58,27 @@ async fn keys_with_many_scopes_are_kept_as_far_as_their_bytes_allow() {
         rounds += 1;
         assert!(rounds < 10, "they don't get their room back");
     }
+}
+
+#[tokio::test]
+async fn a_key_with_more_scopes_than_a_key_may_have_is_not_accepted_and_seldom_looked_up() {
+    let stage = Stage::new(FIVE).await;
+    // So many of 40 letters.
+    let (most, more) = (another(&stage, 900).await, another(&stage, 10_000).await);
+    assert_eq!(status(&stage.meter, most.text()).await, 200);
+    let before = stage.flaky.calls();
+    for _ in 0..50 {
+        let service = stage.meter.layer("facts").layer(handler(facts));
+        let response = service.oneshot(with_key(more.text())).await.unwrap();
+        assert_eq!(response.status(), 401);
+        let trace = response.extensions().get::<DecisionTrace>().unwrap();
+        let trace = serde_json::to_string(trace).unwrap();
+        assert!(trace.contains("too_many_scopes"), "{trace}");
+    }
+    assert_eq!(stage.flaky.calls().since(&before).of(StoreCall::FindByDigest), 1);
+    stage.clock.advance(Duration::from_secs(2));
+    assert_eq!(status(&stage.meter, more.text()).await, 401);
+    assert_eq!(stage.flaky.calls().since(&before).of(StoreCall::FindByDigest), 2);
 }
 
 #[tokio::test]
