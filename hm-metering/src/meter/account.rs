@@ -131,6 +131,11 @@ impl Account {
             + quotas.len() * Lease::BYTES
     }
 
+    /// Whether its rates are those of `other`, which it keeps for that.
+    pub(crate) fn has_rates_of(&self, other: *const Self) -> bool {
+        matches!(&self.rates, RateStates::Earlier(earlier) if Arc::as_ptr(earlier) == other)
+    }
+
     /// The plan that holds.
     pub(crate) fn plan(&self) -> &Plan {
         &self.terms.plan

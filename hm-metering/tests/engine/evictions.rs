@@ -1,12 +1,16 @@
-//! Callers that have to make way in memory, and how much room they take.
+//! Callers that have to make way in memory: how much room they take, and what is lost with them.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hm_metering::testing::{StoreCall, TestKey};
 use hm_metering::{ConfigError, DecisionTrace, Meter, PlanId};
+use http::Response;
+use http_body_util::Full;
 use tower::{Layer, ServiceExt};
 
-use crate::stage::{FIVE, Stage, facts, handler, with_key};
+use crate::stage::{FIVE, Stage, facts, handler, until, with_key};
 
 /// More requests than any test here sends.
 const MANY: &str = r#"
@@ -14,6 +18,15 @@ const MANY: &str = r#"
     quotas = [{ meter = "requests", limit = 1000, period = "anchored_month" }]
 "#;
 const FREE: PlanId = PlanId::from_static("free");
+const PRO: PlanId = PlanId::from_static("pro");
+const ONE_AT_A_TIME: &str = r#"
+    [free]
+    concurrency = [{ name = "concurrent", limit = 1 }]
+    rates = [{ name = "second", limit = 1000, per_seconds = 1 }]
+    [pro]
+    concurrency = [{ name = "concurrent", limit = 1 }]
+    rates = [{ name = "second", limit = 2000, per_seconds = 1 }]
+"#;
 
 async fn status(meter: &Meter, key: &str) -> u16 {
     let service = meter.layer("facts").layer(handler(facts));
@@ -86,4 +99,28 @@ async fn a_meter_without_room_for_callers_does_not_start() {
     let stage = Stage::new(FIVE).await;
     let started = stage.builder(FIVE).callers_bytes_max(0).start().await;
     assert!(matches!(started, Err(ConfigError::Zero("callers_bytes_max"))));
+}
+
+#[tokio::test]
+async fn requests_under_way_keep_their_slots_when_their_caller_makes_way() {
+    for moves in [false, true] {
+        let stage = Stage::with(ONE_AT_A_TIME, Vec::new(), |builder| builder.callers(1)).await;
+        let pending = handler(|_| std::future::pending::<Result<Response<Full<Bytes>>, std::io::Error>>());
+        let calls = std::sync::Arc::clone(&pending.calls);
+        let held = tokio::spawn(stage.meter.layer("facts").layer(pending).oneshot(stage.request()));
+        until(|| calls.load(Ordering::Relaxed) == 1).await;
+        if moves {
+            assert!(stage.store.set_plan(stage.account, PRO));
+            stage.meter.forget_account(stage.account);
+            assert_eq!(status(&stage.meter, stage.key.expose()).await, 429);
+        }
+        for _ in 0..3 {
+            let other = another(&stage, 0).await;
+            assert_eq!(status(&stage.meter, other.text()).await, 200);
+            assert_eq!(status(&stage.meter, stage.key.expose()).await, 429, "{moves}");
+        }
+        held.abort();
+        assert!(held.await.is_err());
+        assert_eq!(status(&stage.meter, stage.key.expose()).await, 200);
+    }
 }

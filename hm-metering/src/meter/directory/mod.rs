@@ -5,6 +5,7 @@ mod changes;
 mod eviction;
 mod fingerprint;
 mod indexes;
+mod replaced;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
 use fingerprint::FingerprintMap;
 use indexes::{AccountsById, CallersByFingerprint, CallersByKey};
+use replaced::Replaced;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -67,6 +69,9 @@ struct Cold {
     bytes: usize,
     /// Which caller is looked at next for eviction.
     hand: Hand,
+    /// Which account is looked at next, whether anybody has it.
+    account_hand: Hand,
+    replaced: Replaced,
     invalid_order: VecDeque<Fingerprint>,
     changes: Changes,
 }
@@ -84,6 +89,8 @@ impl Directory {
                 terms: TermsBook::new(shapes),
                 bytes: 0,
                 hand: Hand::default(),
+                account_hand: Hand::default(),
+                replaced: Replaced::default(),
                 invalid_order: VecDeque::new(),
                 changes: Changes::default(),
             }),
@@ -208,6 +215,7 @@ impl Directory {
                     // Its other callers have to learn of the change too.
                     before.set_stale();
                     before.close_counters();
+                    cold.replaced.note(&before);
                 }
                 account
             }

@@ -1,14 +1,16 @@
-//! Who makes way when there is no room for one more caller.
+//! Who makes way when there is no room for one more caller, and what goes with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Caller, Cold, Directory};
 use crate::index::Hand;
+use crate::meter::account::Account;
 use crate::principal::Identity;
 
-/// From this many accounts on, those that no caller has any more are looked for.
-const SWEEP_FROM: usize = 64;
+/// How many accounts are looked at with each caller that goes, whether anybody has them: more than can lose their last caller
+/// meanwhile.
+const ACCOUNTS_AT_A_TIME: usize = 4;
 
 impl Directory {
     /// Makes room for `caller`, within the bounds in number and in bytes. It takes the place of `before`, which stays until
@@ -66,14 +68,23 @@ impl Directory {
         }
         let id = caller.account.id;
         drop(caller);
-        // Two handles are the index's own and the one that it shows.
-        self.accounts
-            .remove_if(&id, |account| Arc::strong_count(account) <= 2);
-        // Accounts whose last caller had a request under way at that moment are left.
-        if self.accounts.len() > SWEEP_FROM + self.callers.len() * 2 {
-            self.accounts.retain(|account| Arc::strong_count(account) > 2);
+        self.accounts.remove_if(&id, |account| is_unused(account, cold));
+        // Accounts whose last caller had a request under way at that moment are left, for now.
+        for _ in 0..ACCOUNTS_AT_A_TIME {
+            let Some(account) = self.accounts.next(&mut cold.account_hand) else {
+                return;
+            };
+            let id = account.id;
+            drop(account);
+            self.accounts.remove_if(&id, |account| is_unused(account, cold));
         }
     }
+}
+
+/// Whether an account of the index has no caller and no request under way, neither of its own nor of one whose place it took.
+fn is_unused(account: &Arc<Account>, cold: &mut Cold) -> bool {
+    // Two handles are the index's own and the one that it shows.
+    Arc::strong_count(account) <= 2 && !cold.replaced.is_in_use(account)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::id::AccountId;
-use crate::keys::{IpAllow, KeyLimits, Verified};
-use crate::meter::directory::tests::{SECOND, directory, directory_of, is_known, lease_book, plan, verified};
+use crate::keys::{ChangeSubject, IpAllow, KeyLimits, Verified};
+use crate::meter::directory::tests::{
+    SECOND, directory, directory_of, is_known, keep, lease_book, plan, verified,
+};
 use crate::meter::directory::{Fingerprint, LeaseBook};
 use crate::name::PlanId;
 use crate::plan::{ConcurrencyLimit, Plan, Quota, RateLimit};
@@ -179,6 +181,96 @@ fn a_text_that_becomes_another_key_leaves_nothing_behind() {
     }
     assert_eq!((directory.len(), directory.by_key.len()), (1, 1));
     assert_eq!(directory.bytes(), sum(&directory));
+}
+
+#[test]
+fn accounts_whose_last_caller_went_during_a_request_are_forgotten_when_it_is_over() {
+    let directory = directory(2);
+    let held: Vec<_> = (0..200)
+        .map(|number| without_limits().keep(&directory, number, &verified(number)))
+        .collect();
+    assert_eq!(directory.accounts.len(), 200, "requests are under way in them");
+    assert_eq!(directory.len(), 2);
+    drop(held);
+    for number in 1_000..1_100 {
+        assert!(keep(&directory, number, directory.moment()));
+    }
+    assert!(
+        directory.accounts.len() <= 4,
+        "{} are kept",
+        directory.accounts.len()
+    );
+}
+
+/// With one slot, and a rate and a quota to tell plans apart.
+fn one_at_a_time(rate: u32, quota: u64) -> Asked<'static> {
+    let plan = Plan::new("free")
+        .rate(RateLimit::per_second(rate))
+        .quota(Quota::per_day(quota))
+        .concurrency(ConcurrencyLimit::new(1));
+    Asked {
+        plan: Arc::new(plan),
+        book: None,
+    }
+}
+
+fn change(directory: &Directory, number: u128) {
+    let account = AccountId::from_uuid(Uuid::from_u128(number));
+    directory.apply(ChangeSubject::Account(account));
+}
+
+/// Makes the one other caller that there is room for make way.
+fn evict(directory: &Directory, number: u128) {
+    without_limits().keep(directory, number, &verified(number));
+    assert_eq!(directory.len(), 1);
+}
+
+#[test]
+fn requests_under_way_keep_their_slots_when_their_caller_makes_way() {
+    // The rates when the request begins, and each time that its account is asked for again.
+    for rates in [&[5, 5][..], &[5, 6], &[5, 5, 5], &[5, 6, 7], &[5, 6, 6, 5]] {
+        let directory = directory(1);
+        let mut under_way = None;
+        for (number, rate) in (100..).zip(rates) {
+            let caller = one_at_a_time(*rate, 1).keep(&directory, 1, &verified(1));
+            let slots = caller.account.slots();
+            if under_way.is_none() {
+                let occupied = slots.occupy().unwrap();
+                under_way = Some((occupied, Arc::clone(&caller)));
+            } else {
+                assert!(slots.occupy().is_err(), "{rates:?}: a second one got in");
+            }
+            drop(caller);
+            // The account changes while its caller is there, and then has to make way.
+            change(&directory, 1);
+            let again = one_at_a_time(*rate, 2).keep(&directory, 1, &verified(1));
+            assert!(again.account.slots().occupy().is_err());
+            drop(again);
+            evict(&directory, number);
+        }
+        drop(under_way);
+        let caller = one_at_a_time(5, 1).keep(&directory, 1, &verified(1));
+        assert!(caller.account.slots().occupy().is_ok(), "{rates:?}");
+        drop(caller);
+        for number in 200..210 {
+            evict(&directory, number);
+        }
+        assert_eq!(directory.accounts.len(), 1, "{rates:?}");
+        assert_eq!(directory.cold().replaced.len(), 0, "{rates:?}");
+    }
+}
+
+#[test]
+fn changes_of_accounts_with_slots_leave_little_behind() {
+    let directory = directory(10);
+    for number in 0..1_000_u128 {
+        for rate in 1..5 {
+            one_at_a_time(rate, 1).keep(&directory, number, &verified(number));
+            change(&directory, number);
+        }
+    }
+    let noted = directory.cold().replaced.len();
+    assert!(noted <= 128, "{noted} are noted");
 }
 
 #[test]
