@@ -144,6 +144,11 @@ impl<'a> Bucket<'a> {
             .remaining(self.full_at.load(Ordering::Acquire), now)
     }
 
+    /// Whether a whole burst could be taken now, so that one without a state would do as well.
+    pub(crate) fn is_full(self, now: u64) -> bool {
+        self.full_at.load(Ordering::Acquire) <= now
+    }
+
     #[cfg(test)]
     pub(crate) fn state(self) -> u64 {
         self.full_at.load(Ordering::Acquire)

@@ -188,6 +188,11 @@ impl MeterBuilder {
     }
 
     /// How many callers are kept in memory; 100,000. Those not used lately make way, and are asked for when they come again.
+    ///
+    /// What a caller used of its rates goes with it, and what its account used with the last one of it: when they come again, a
+    /// whole burst may pass. Those whose rates have recovered make way first, as far as some are found among those not used
+    /// lately. Where that matters, keep more callers than are in use within the longest window of a rate. Quotas and
+    /// concurrency limits lose nothing.
     pub const fn callers(mut self, most: usize) -> Self {
         self.callers = most;
         self

@@ -108,6 +108,13 @@ impl Caller {
         self.bytes as usize
     }
 
+    /// Whether nothing is lost that limits requests, if it is forgotten at `now`: its rates and its account's are as if nobody
+    /// had ever used them.
+    pub(super) fn is_rested(&self, now: u64) -> bool {
+        let mut buckets = self.account.buckets().iter().chain(self.buckets().iter());
+        buckets.all(|bucket| bucket.is_full(now))
+    }
+
     pub(super) const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

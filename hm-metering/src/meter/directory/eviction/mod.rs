@@ -1,4 +1,7 @@
 //! Who makes way when there is no room for one more caller, and what goes with it.
+//!
+//! A caller's rates go with it, and its account's with the last caller: whoever comes back begins with a whole burst. So those
+//! go first whose rates nobody would miss.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +10,10 @@ use super::{Caller, Cold, Directory};
 use crate::index::Hand;
 use crate::meter::account::Account;
 use crate::principal::Identity;
+use crate::quota::nanos;
 
+/// How many callers that were not used lately are looked at for one whose rates nobody would miss.
+const RESTED_AMONG: usize = 16;
 /// How many accounts are looked at with each caller that goes, whether anybody has them: more than can lose their last caller
 /// meanwhile.
 const ACCOUNTS_AT_A_TIME: usize = 4;
@@ -35,18 +41,32 @@ impl Directory {
     /// Who goes next, but for the one that `caller` takes the place of. Second chance: those used since the last look stay for
     /// another round. `looks` counts on from victim to victim.
     fn victim(&self, hand: &mut Hand, caller: &Caller, looks: &mut usize) -> Option<Arc<Caller>> {
-        let most = self.callers.len();
-        loop {
+        let (most, now) = (self.callers.len(), nanos(caller.asked_at()));
+        let (mut first, mut unrested) = (None, 0);
+        while unrested < RESTED_AMONG {
             let candidate = self.callers.next(hand)?;
             *looks += 1;
+            // After a whole round one has to go, though all were used again meanwhile.
+            let is_late = *looks > most;
             if candidate.fingerprint() == caller.fingerprint() {
+                if is_late && first.is_some() {
+                    break;
+                }
                 continue;
             }
-            // After a whole round one has to go, though all were used again meanwhile.
-            if !candidate.used.swap(false, Ordering::Relaxed) || *looks > most {
+            if candidate.used.swap(false, Ordering::Relaxed) && !is_late {
+                continue;
+            }
+            if is_late {
+                return first.or(Some(candidate));
+            }
+            if candidate.is_rested(now) && !is_in_use(&candidate) {
                 return Some(candidate);
             }
+            unrested += 1;
+            first.get_or_insert(candidate);
         }
+        first
     }
 
     /// `caller` takes the place of `before`, which had the same text.
@@ -79,6 +99,13 @@ impl Directory {
             self.accounts.remove_if(&id, |account| is_unused(account, cold));
         }
     }
+}
+
+/// Whether requests are under way that it was looked up for.
+fn is_in_use(caller: &Arc<Caller>) -> bool {
+    // The handles of the indexes, and the one that is shown.
+    let kept = 2 + usize::from(caller.key().is_some());
+    Arc::strong_count(caller) > kept
 }
 
 /// Whether an account of the index has no caller and no request under way, neither of its own nor of one whose place it took.

@@ -11,6 +11,7 @@ use crate::meter::directory::{Fingerprint, LeaseBook};
 use crate::name::PlanId;
 use crate::plan::{ConcurrencyLimit, Plan, Quota, RateLimit};
 use crate::principal::Principal;
+use crate::rate::gcra::Check;
 use crate::testing::TestClock;
 use crate::time::{Clock, Timestamp};
 
@@ -181,6 +182,44 @@ fn a_text_that_becomes_another_key_leaves_nothing_behind() {
     }
     assert_eq!((directory.len(), directory.by_key.len()), (1, 1));
     assert_eq!(directory.bytes(), sum(&directory));
+}
+
+/// Takes all that its account's rates of five a second have.
+fn take(caller: &Caller) {
+    let mut buckets = caller.account.buckets().iter();
+    assert!(buckets.all(|bucket| matches!(bucket.take(nanos(SECOND), 5), Check::Fits(_))));
+}
+
+#[test]
+fn those_whose_rates_have_recovered_make_way_first() {
+    let directory = directory(4);
+    let asked = Asked {
+        plan: plan(&[5]),
+        book: None,
+    };
+    for number in [1, 2, 3, 4] {
+        let caller = asked.keep(&directory, number, &verified(number));
+        if number != 3 {
+            take(&caller);
+        }
+    }
+    asked.keep(&directory, 5, &verified(5));
+    let known = [1, 2, 3, 4, 5].map(|number| is_known(&directory, number, SECOND));
+    assert_eq!(known, [true, true, false, true, true]);
+}
+
+#[test]
+fn somebody_makes_way_though_no_rate_has_recovered() {
+    let directory = directory(50);
+    let asked = Asked {
+        plan: plan(&[5]),
+        book: None,
+    };
+    for number in 0..200 {
+        let caller = asked.keep(&directory, number, &verified(number));
+        take(&caller);
+        assert!(directory.len() <= 50 && is_known(&directory, number, SECOND));
+    }
 }
 
 #[test]
