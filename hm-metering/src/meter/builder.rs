@@ -226,7 +226,8 @@ impl MeterBuilder {
     }
 
     /// How often finished requests are recorded and others' use is asked for; one second. Other replicas know of a request
-    /// after up to two such intervals.
+    /// after up to two such intervals. Others' use is asked for once a second at most, however short the interval is, so that
+    /// shorter ones don't cost the store more questions: then they know of it after an interval and a second, about.
     pub const fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush_interval = interval;
         self
