@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod error;
 #[cfg(all(feature = "axum", any(doc, doctest)))]
 pub mod guide;
+mod heap;
 pub mod id;
 mod index;
 pub mod key;

@@ -148,7 +148,20 @@ impl Principal {
         self.change(|said| said.user = Some(user))
     }
 
-    /// Gives scopes.
+    /// How much scopes may be, so that no key takes more than its share of memory: their bytes, and
+    /// [`Principal::SCOPE_BYTES`] for each of them, together. That is a thousand scopes of 32 letters.
+    pub const SCOPES_BYTES_MAX: usize = 64 * 1_024;
+
+    /// What a scope counts beside its letters.
+    pub const SCOPE_BYTES: usize = 32;
+
+    /// Whether its scopes are no more than [`Principal::SCOPES_BYTES_MAX`].
+    pub(crate) fn has_sound_scopes(&self) -> bool {
+        let bytes = self.scopes().iter().map(|scope| scope.len() + Self::SCOPE_BYTES);
+        bytes.sum::<usize>() <= Self::SCOPES_BYTES_MAX
+    }
+
+    /// Gives scopes. A meter does not accept a key whose scopes are more than [`Principal::SCOPES_BYTES_MAX`].
     #[must_use]
     pub fn with_scopes(self, scopes: Vec<String>) -> Self {
         self.change(|said| said.scopes = scopes)

@@ -39,6 +39,15 @@ fn count(index: &Index<ByNumber>) -> usize {
     count
 }
 
+/// Removes all values but those.
+fn keep(index: &Index<ByNumber>, is_kept: impl Fn(u32) -> bool) {
+    let mut numbers = Vec::new();
+    index.for_each(|value| numbers.push(value.0));
+    for number in numbers.into_iter().filter(|number| !is_kept(*number)) {
+        assert!(index.remove_if(&number, |_| true).is_some());
+    }
+}
+
 #[test]
 fn there_is_one_value_for_a_key_and_the_last_one_stays() {
     let index = filled(1_000);
@@ -79,7 +88,7 @@ fn what_is_removed_is_not_found_and_the_rest_is() {
 #[test]
 fn room_that_nobody_needs_is_given_back() {
     let index = filled(20_000);
-    index.retain(|value| value.0 < 5);
+    keep(&index, |number| number < 5);
     assert_eq!(index.len(), 5);
     assert!((0..5).all(|number| index.get(&number).is_some()));
     assert!(places(&index) < 32 * 64, "{} places are left", places(&index));
@@ -106,11 +115,11 @@ fn a_hand_comes_to_every_value_in_a_round() {
         seen.sort_unstable();
         assert!(seen.into_iter().eq(0..500));
     }
-    index.retain(|value| value.0 == 400);
+    keep(&index, |number| number == 400);
     for _ in 0..3 {
         assert_eq!(index.next(&mut hand).unwrap().0, 400);
     }
-    index.retain(|_| false);
+    keep(&index, |_| false);
     assert!(index.next(&mut hand).is_none());
 }
 

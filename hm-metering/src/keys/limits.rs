@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::heap;
 use crate::plan::RateLimit;
 
 /// The limits of one key. They hold beside those of its account's plan: a request needs room in all of them.
@@ -65,6 +66,12 @@ impl KeyLimits {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What they take of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = self.0.iter().map(|rate| heap::block(rate.name.len()));
+        heap::list(&self.0) + names.sum::<usize>()
     }
 }
 

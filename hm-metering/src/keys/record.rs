@@ -32,7 +32,8 @@ pub struct NewKey {
     pub last4: String,
     /// Live or test.
     pub env: KeyEnv,
-    /// What it may do.
+    /// What it may do: no more than [`Principal::SCOPES_BYTES_MAX`](crate::Principal::SCOPES_BYTES_MAX), or the key is not
+    /// accepted.
     pub scopes: Vec<String>,
     /// The networks it may be used from; none for any.
     pub ip_allow: IpAllow,

@@ -25,6 +25,8 @@ pub enum InvalidKey {
     NotYetValid,
     /// Its owner switched it off, or its account is closed.
     Disabled,
+    /// It has more scopes than a key may have: [`Principal::SCOPES_BYTES_MAX`].
+    TooManyScopes,
 }
 
 impl InvalidKey {
@@ -38,6 +40,7 @@ impl InvalidKey {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Disabled => "disabled",
+            Self::TooManyScopes => "too_many_scopes",
         }
     }
 }

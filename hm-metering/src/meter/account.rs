@@ -10,7 +10,9 @@ use super::bucket::Buckets;
 use super::report::LimitShape;
 use super::slots::{LimitedSlots, Slots};
 use super::terms::{CountedTerms, Terms};
+use crate::heap;
 use crate::id::AccountId;
+use crate::index::PLACE_BYTES;
 use crate::period::Period;
 use crate::plan::{Plan, Quota};
 use crate::quota::{Counter, Lease, nanos};
@@ -111,6 +113,27 @@ impl Account {
             terms,
             asked_at: AtomicU64::new(0),
         }
+    }
+
+    /// What it takes of memory with its place in an index and its quotas' leases, about, and without what all accounts of its
+    /// plan share.
+    pub(crate) fn bytes(&self) -> usize {
+        let quotas = self.quotas.get();
+        let places = match &self.quotas {
+            Counted::Many(places) => heap::list(places),
+            Counted::None | Counted::One(_) => 0,
+        };
+        heap::shared(size_of::<Self>())
+            + PLACE_BYTES
+            + self.rates.bytes()
+            + self.slots.bytes()
+            + places
+            + quotas.len() * Lease::BYTES
+    }
+
+    /// Whether its rates are those of `other`, which it keeps for that.
+    pub(crate) fn has_rates_of(&self, other: *const Self) -> bool {
+        matches!(&self.rates, RateStates::Earlier(earlier) if Arc::as_ptr(earlier) == other)
     }
 
     /// The plan that holds.
@@ -217,6 +240,14 @@ impl RateStates {
         match &account.rates {
             Self::Earlier(first) => Self::Earlier(Arc::clone(first)),
             Self::Few(_) | Self::Many(_) => Self::Earlier(Arc::clone(account)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Few(_) => 0,
+            Self::Many(states) => heap::list(states),
+            Self::Earlier(account) => heap::shared(size_of::<Account>()) + account.rates.bytes(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
+use crate::heap;
 use crate::plan::RateLimit;
 use crate::rate::gcra::{Check, Rate};
 use crate::sync::AtomicU64;
@@ -62,6 +63,15 @@ impl OwnBuckets {
 
     pub(crate) const fn get(&self) -> Buckets<'_> {
         Buckets::new(&self.terms, &self.full_at)
+    }
+
+    /// What they take of memory behind an `Arc`, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = self.terms.iter().map(|terms| heap::block(terms.limit.name.len()));
+        heap::shared(size_of::<Self>())
+            + heap::list(&self.terms)
+            + heap::list(&self.full_at)
+            + names.sum::<usize>()
     }
 }
 
@@ -132,6 +142,11 @@ impl<'a> Bucket<'a> {
         self.terms
             .rate
             .remaining(self.full_at.load(Ordering::Acquire), now)
+    }
+
+    /// Whether a whole burst could be taken now, so that one without a state would do as well.
+    pub(crate) fn is_full(self, now: u64) -> bool {
+        self.full_at.load(Ordering::Acquire) <= now
     }
 
     #[cfg(test)]

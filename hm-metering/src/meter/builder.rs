@@ -18,6 +18,11 @@ use crate::quota::QuotaStore;
 use crate::time::{Clock, SystemClock};
 use crate::usage::{Journal, JournalError, UsageSink};
 
+/// What a caller may take on average, unless said: twice what it usually does.
+const CALLER_BYTES: usize = 1_024;
+/// How much room there is for callers at least, unless said: few callers may be large ones.
+const CALLERS_BYTES_LEAST: usize = 1 << 20;
+
 /// What is missing or makes no sense in a [`MeterBuilder`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -65,6 +70,7 @@ pub struct MeterBuilder {
     pub(super) feed_interval: Duration,
     pub(super) invalid_for: Duration,
     pub(super) callers: usize,
+    pub(super) callers_bytes_max: Option<usize>,
     pub(super) unknown_keys: u32,
     pub(super) queue: usize,
     pub(super) flush_interval: Duration,
@@ -91,6 +97,7 @@ impl MeterBuilder {
             feed_interval: Duration::from_millis(500),
             invalid_for: Duration::from_secs(1),
             callers: 100_000,
+            callers_bytes_max: None,
             unknown_keys: 100,
             queue: 65_536,
             flush_interval: Duration::from_secs(1),
@@ -180,9 +187,26 @@ impl MeterBuilder {
         self
     }
 
-    /// How many callers are kept in memory; 100,000. Those not used lately make way.
+    /// How many callers are kept in memory; 100,000. Those not used lately make way, and are asked for when they come again.
+    ///
+    /// What a caller used of its rates goes with it, and what its account used with the last one of it: when they come again, a
+    /// whole burst may pass. Those whose rates have recovered make way first, as far as some are found among those not used
+    /// lately. Where that matters, keep more callers than are in use within the longest window of a rate. Quotas and
+    /// concurrency limits lose nothing.
     pub const fn callers(mut self, most: usize) -> Self {
         self.callers = most;
+        self
+    }
+
+    /// How many bytes the callers in memory may take; 1 KiB for each of the [callers](Self::callers), and 1 MiB at least, unless
+    /// said. Beyond it callers make way as beyond their number, until the new one fits; one that is greater than all of it is
+    /// kept alone.
+    ///
+    /// It is an estimate: what a key has, with its scopes, networks and rates, and what its account has, with the leases of its
+    /// quotas, as if each account had one key. What all accounts of a plan share is not in it. A key without scopes and rates
+    /// takes 300 bytes, and 230 more for each quota of its plan.
+    pub const fn callers_bytes_max(mut self, bytes: usize) -> Self {
+        self.callers_bytes_max = Some(bytes);
         self
     }
 
@@ -202,7 +226,8 @@ impl MeterBuilder {
     }
 
     /// How often finished requests are recorded and others' use is asked for; one second. Other replicas know of a request
-    /// after up to two such intervals.
+    /// after up to two such intervals. Others' use is asked for once a second at most, however short the interval is, so that
+    /// shorter ones don't cost the store more questions: then they know of it after an interval and a second, about.
     pub const fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush_interval = interval;
         self
@@ -227,9 +252,16 @@ impl MeterBuilder {
         self
     }
 
+    /// How many bytes callers may take.
+    pub(super) fn callers_bytes(&self) -> usize {
+        let unless_said = self.callers.saturating_mul(CALLER_BYTES).max(CALLERS_BYTES_LEAST);
+        self.callers_bytes_max.unwrap_or(unless_said)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let zero = [
             ("callers", self.callers == 0),
+            ("callers_bytes_max", self.callers_bytes_max == Some(0)),
             ("unknown_keys", self.unknown_keys == 0),
             ("queue", self.queue == 0),
             ("batch_len_max", self.batch_len_max == 0),

@@ -199,6 +199,14 @@ impl Filler {
                         .keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
                     return Ok(Filled::Invalid(reason));
                 }
+                Verdict::Valid(verified) if !verified.principal.has_sound_scopes() => {
+                    let key = verified.principal.key().map(tracing::field::display);
+                    tracing::warn!(key.id = key, "a key has more scopes than can be kept in memory");
+                    let reason = InvalidKey::TooManyScopes;
+                    self.directory
+                        .keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
+                    return Ok(Filled::Invalid(reason));
+                }
                 Verdict::Valid(verified) => {
                     let plan = self.plans.plan_for(&verified.principal).await?;
                     let (book, asked) = (self.book.as_deref(), (since, asked_at));

@@ -4,6 +4,7 @@ use std::iter::zip;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::heap;
 use crate::plan::ConcurrencyLimit;
 
 /// How many requests of an account are under way, in each of its concurrency limits. Nothing where it has none.
@@ -60,6 +61,12 @@ impl Slots {
             }
         };
         Self(Some(limits.iter().map(slot).collect()))
+    }
+
+    /// What they take of memory, about, without those that they share with an earlier plan.
+    pub(crate) fn bytes(&self) -> usize {
+        let slots = self.0.as_ref();
+        slots.map_or(0, |slots| heap::shared(size_of_val(&**slots)))
     }
 
     /// With the limits that they were made for.

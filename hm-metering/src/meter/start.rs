@@ -76,6 +76,7 @@ impl MeterBuilder {
         }
         let bounds = Bounds {
             callers: self.callers,
+            callers_bytes: self.callers_bytes(),
             invalid: self.callers,
             staleness: self.staleness,
         };

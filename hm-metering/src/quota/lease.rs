@@ -10,7 +10,9 @@ use tokio::sync::watch;
 
 use super::tick::Tick;
 use super::{FencingToken, LeaseAsk, QuotaWindow, Release, START, Window};
+use crate::heap;
 use crate::id::AccountId;
+use crate::index::PLACE_BYTES;
 use crate::name::MeterName;
 use crate::period::Period;
 use crate::sync::{AtomicU64, Mutex};
@@ -167,6 +169,10 @@ impl Operation {
 }
 
 impl Lease {
+    /// What one takes of memory, about, with its places among the leases and those that are looked after.
+    pub(crate) const BYTES: usize =
+        heap::shared(size_of::<Self>()) + PLACE_BYTES + 2 * size_of::<Arc<Self>>();
+
     pub(super) fn new(account: AccountId, meter: Arc<MeterName>, period: Period) -> Self {
         Self {
             window: Window::new(account, meter, period),

@@ -8,7 +8,7 @@ use hm_metering::usage::Outcome;
 use hm_metering::{
     Admit, Call, DecisionTrace, KeyStore, MeterName, Operation, OperationName, RateLimitLayer, Refusal, Units,
 };
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use salvo::prelude::{Router, Service, handler as salvo_handler};
@@ -167,4 +167,44 @@ async fn a_request_that_is_let_through_can_be_traced_as_well() {
         trace["costs"][1],
         serde_json::json!({ "meter": "tokens", "units": 9 })
     );
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_own_headers_and_tells_limits_once() {
+    let stage = Stage::new(FIVE).await;
+    // Few headers, each of them once; and some that come twice.
+    for twice in [false, true] {
+        let answer = handler(move |_: Request<Full<Bytes>>| async move {
+            let mut response = Response::new(Full::<Bytes>::from("facts"));
+            for (name, value) in [
+                ("set-cookie", "a=1"),
+                ("x-request-id", "of-the-handler"),
+                ("ratelimit", "\"upstream\";r=7;t=1"),
+                ("x-ratelimit-used", "77"),
+                ("x-upstream", "yes"),
+            ] {
+                for _ in 0..=usize::from(twice) {
+                    response
+                        .headers_mut()
+                        .append(HeaderName::from_static(name), HeaderValue::from_static(value));
+                }
+            }
+            Ok(response)
+        });
+        let service = stage.meter.layer("facts").layer(answer);
+        let response = service.oneshot(stage.request()).await.unwrap();
+        let values = |name: &str| -> Vec<_> {
+            let values = response.headers().get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        let times = 1 + usize::from(twice);
+        assert_eq!(values("set-cookie"), vec!["a=1"; times]);
+        assert_eq!(values("x-request-id"), vec!["of-the-handler"; times]);
+        assert_eq!(values("x-upstream"), vec!["yes"; times]);
+        assert_eq!(values("x-ratelimit-used"), [(1 + usize::from(twice)).to_string()]);
+        let [state] = &values("ratelimit")[..] else {
+            panic!("{:?}", values("ratelimit"))
+        };
+        assert!(state.starts_with("\"month\";r="), "{state}");
+    }
 }

@@ -6,23 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use hm_metering::usage::{Event, Outcome};
-use hm_metering::{Charge, Meter, MeterName, Overrun, Units};
+use hm_metering::{Charge, Meter, Overrun, Units};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, ServiceExt};
 
-use crate::stage::{FIVE, Stage, handler, until};
-
-const TOKENS: MeterName = MeterName::from_static("tokens");
-
-/// So many tokens a day, and more requests than any test sends.
-fn tokens(limit: u64) -> String {
-    FIVE.replace("limit = 5,", "limit = 1000000,").replace(
-        "quotas = [",
-        &format!("quotas = [{{ meter = \"tokens\", limit = {limit}, period = \"day\" }}, "),
-    )
-}
+use crate::stage::{Stage, TOKENS, charged, handler, over, tokens, until};
 
 /// The answer of a handler that says `head` units before it answers, and then one unit for each of `frames` frames, all of
 /// which are there at once.
@@ -60,25 +50,6 @@ async fn burst(meter: &Meter, stage: &Stage, overrun: Overrun, head: u64, frames
 struct Got {
     bytes: usize,
     whole: bool,
-}
-
-fn charged(events: &[Event]) -> u64 {
-    events.iter().map(|event| event.units_of(&TOKENS).get()).sum()
-}
-
-/// What the ledger has in the end: as much as the counter, with nothing leased.
-async fn over(stage: &Stage, other: Option<&Meter>) -> Vec<Event> {
-    for meter in [Some(&stage.meter), other].into_iter().flatten() {
-        let report = meter.shutdown(Duration::from_secs(5)).await;
-        assert!(report.recorded && report.released, "{report:?}");
-    }
-    let events = stage.events_in_store().await;
-    let balance = stage.day_of(&TOKENS).await;
-    assert_eq!(
-        (balance.used.get(), balance.leased),
-        (charged(&events), Units::ZERO)
-    );
-    events
 }
 
 #[tokio::test(start_paused = true)]

@@ -289,3 +289,17 @@ async fn accounts_that_are_not_used_are_forgotten_and_found_again() {
     stage.meter.flush(Duration::from_secs(5)).await;
     assert_eq!(stage.balance().await.used, Units::new(5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn others_use_is_asked_for_once_a_second_however_often_events_are_recorded() {
+    let short = Duration::from_millis(50);
+    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.flush_interval(short)).await;
+    assert_eq!(status(&stage.meter, &stage).await, 200);
+    let before = stage.flaky.calls();
+    for _ in 0..100 {
+        stage.clock.advance(short);
+        tokio::time::sleep(short).await;
+    }
+    let asked = stage.flaky.calls().since(&before).of(StoreCall::Balances);
+    assert!((4..=6).contains(&asked), "{asked} times in 5 seconds");
+}

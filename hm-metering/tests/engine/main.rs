@@ -13,6 +13,7 @@ mod bursts;
 mod charging;
 mod decisions;
 mod endings;
+mod evictions;
 mod flood;
 mod frameworks;
 mod hashes;

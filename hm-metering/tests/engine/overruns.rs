@@ -7,26 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hm_metering::testing::StoreCall;
-use hm_metering::usage::{Event, Outcome};
-use hm_metering::{Charge, Meter, MeterName, Overrun, StoreErrorKind, Units};
+use hm_metering::usage::Outcome;
+use hm_metering::{Charge, Meter, Overrun, StoreErrorKind, Units};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
 
-use crate::stage::{FIVE, Stage, facts, handler};
-
-const TOKENS: MeterName = MeterName::from_static("tokens");
-
-/// So many tokens a day, and more requests than any test sends.
-fn tokens(limit: u64) -> String {
-    FIVE.replace("limit = 5,", "limit = 1000000,")
-        .replace("limit = 1000, per_seconds", "limit = 1000000, per_seconds")
-        .replace(
-            "quotas = [",
-            &format!("quotas = [{{ meter = \"tokens\", limit = {limit}, period = \"day\" }}, "),
-        )
-}
+use crate::stage::{Stage, TOKENS, charged, facts, handler, over, tokens};
 
 /// Hands over this many tokens, and charges for each.
 struct TokenStream {
@@ -77,25 +65,6 @@ async fn stream(meter: &Meter, stage: &Stage, overrun: Overrun, asked: u64) -> (
         }
     }
     (status, got, true)
-}
-
-fn charged(events: &[Event]) -> u64 {
-    events.iter().map(|event| event.units_of(&TOKENS).get()).sum()
-}
-
-/// What is left when everything is over: nothing leased, and as much used as was charged.
-async fn over(stage: &Stage, other: Option<&Meter>) -> Vec<Event> {
-    for meter in [Some(&stage.meter), other].into_iter().flatten() {
-        let report = meter.shutdown(Duration::from_secs(5)).await;
-        assert!(report.recorded && report.released, "{report:?}");
-    }
-    let events = stage.events_in_store().await;
-    let balance = stage.day_of(&TOKENS).await;
-    assert_eq!(
-        (balance.used.get(), balance.leased),
-        (charged(&events), Units::ZERO)
-    );
-    events
 }
 
 #[tokio::test(start_paused = true)]

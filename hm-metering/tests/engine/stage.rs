@@ -16,7 +16,7 @@ use hm_metering::testing::{FlakyStore, TestClock, TestKey, TestKeys, TestMeter};
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{
     AccountId, Clock, KeyId, MemoryStore, Meter, MeterBuilder, MeterName, Plans, PresentedKey, QuotaStore,
-    Timestamp, UsageStore, UserId,
+    Timestamp, Units, UsageStore, UserId,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -27,6 +27,39 @@ pub const FIVE: &str = r#"
     rates = [{ name = "second", limit = 1000, per_seconds = 1 }]
     quotas = [{ meter = "requests", limit = 5, period = "anchored_month" }]
 "#;
+
+/// What streams take, in tests of what handlers say.
+pub const TOKENS: MeterName = MeterName::from_static("tokens");
+
+/// Plans with so many tokens a day, and more requests than any test sends.
+pub fn tokens(limit: u64) -> String {
+    FIVE.replace("limit = 5,", "limit = 1000000,")
+        .replace("limit = 1000, per_seconds", "limit = 1000000, per_seconds")
+        .replace(
+            "quotas = [",
+            &format!("quotas = [{{ meter = \"tokens\", limit = {limit}, period = \"day\" }}, "),
+        )
+}
+
+/// How many tokens these events were charged.
+pub fn charged(events: &[Event]) -> u64 {
+    events.iter().map(|event| event.units_of(&TOKENS).get()).sum()
+}
+
+/// What the ledger has when everything is over on all meters: as much as the counter of tokens, with nothing leased.
+pub async fn over(stage: &Stage, other: Option<&Meter>) -> Vec<Event> {
+    for meter in [Some(&stage.meter), other].into_iter().flatten() {
+        let report = meter.shutdown(Duration::from_secs(5)).await;
+        assert!(report.recorded && report.released, "{report:?}");
+    }
+    let events = stage.events_in_store().await;
+    let balance = stage.day_of(&TOKENS).await;
+    assert_eq!(
+        (balance.used.get(), balance.leased),
+        (charged(&events), Units::ZERO)
+    );
+    events
+}
 
 /// A [`TestMeter`] with one key on the plan `free`, and what is asked of it most often at hand.
 pub struct Stage {

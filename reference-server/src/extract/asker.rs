@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use hm_metering::PresentedKey;
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::HeaderValue;
 use salvo::oapi::{Components, EndpointArgRegister, Operation, SecurityRequirement};
@@ -10,8 +9,7 @@ use salvo::{Depot, Request, Writer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::client::client_address;
-use super::reader::{Credential, credential, refused};
+use super::reader::{Credential, credential, identify};
 use crate::app::App;
 use crate::error::AppError;
 
@@ -44,12 +42,7 @@ impl Asker {
                 "Send an API key with the scope `keys:verify`.",
             ));
         };
-        let client = client_address(req, &app.config().http.trusted_proxies);
-        let caller = app
-            .meter()
-            .identify(&PresentedKey::new(key), client)
-            .await
-            .map_err(|refusal| refused(&refusal))?;
+        let caller = identify(app, req, key).await?;
         if caller.has_scope(SCOPE) {
             Ok(Self::Service)
         } else {

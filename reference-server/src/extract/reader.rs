@@ -1,10 +1,9 @@
 //! Whoever may read an account's usage: a person with an access token, or a machine with an API key.
 
 use std::fmt::Debug;
-use std::net::IpAddr;
 
 use hm_metering::keys::InvalidKey;
-use hm_metering::{KeyVerifier, PresentedKey, Refusal, RefusalKind};
+use hm_metering::{KeyVerifier, PresentedKey, Principal, Refusal, RefusalKind};
 use hm_metering_seaorm::entity::account;
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::{HeaderMap, StatusCode};
@@ -46,30 +45,19 @@ impl UsageReader {
                     account: caller.member.account,
                 })
             }
-            Credential::Key(key) => {
-                let client = client_address(req, &app.config().http.trusted_proxies);
-                Self::of_key(app, PresentedKey::new(key), client).await
-            }
+            Credential::Key(key) => Self::of_key(app, &identify(app, req, key).await?).await,
         }
     }
 
-    async fn of_key(app: &App, key: PresentedKey, client: Option<IpAddr>) -> Result<Self, AppError> {
-        // From memory, and within the budget for unknown keys, as on metered routes.
-        let principal = app
-            .meter()
-            .identify(&key, client)
-            .await
-            .map_err(|refusal| refused(&refusal))?;
-        let app = app.clone();
+    async fn of_key(app: &App, principal: &Principal) -> Result<Self, AppError> {
+        let (app, id) = (app.clone(), principal.account().as_uuid());
+        let user_id = principal.user().map(|user| user.as_uuid());
         in_task(async move {
-            let account = open_account(app.database().reader(), principal.account().as_uuid())
+            let account = open_account(app.database().reader(), id)
                 .await
                 .map_err(crate::domain::DomainError::from)?
                 .ok_or_else(invalid_key)?;
-            Ok::<_, AppError>(Self {
-                account,
-                user_id: principal.user().map(|user| user.as_uuid()),
-            })
+            Ok::<_, AppError>(Self { account, user_id })
         })
         .await
     }
@@ -97,7 +85,14 @@ pub(super) fn credential<'a>(app: &App, headers: &'a HeaderMap) -> Result<Creden
     }
 }
 
-pub(super) fn refused(refusal: &Refusal) -> AppError {
+/// Whom the API key of a request speaks for: from memory, and within the budget for unknown keys, as on metered routes.
+pub(super) async fn identify(app: &App, req: &Request, key: &str) -> Result<Principal, AppError> {
+    let client = client_address(req, &app.config().http.trusted_proxies);
+    let identified = app.meter().identify(&PresentedKey::new(key), client).await;
+    identified.map_err(|refusal| refused(&refusal))
+}
+
+fn refused(refusal: &Refusal) -> AppError {
     let (code, detail) = (refusal.code(), refusal.to_string());
     match refusal.status() {
         StatusCode::UNAUTHORIZED => AppError::unauthorized(code, detail),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::fingerprint::Fingerprint;
+use crate::heap;
 use crate::id::{AccountId, KeyId, UserId};
+use crate::index::PLACE_BYTES;
 use crate::key::KeyEnv;
 use crate::keys::{InvalidKey, IpAllow, KeyLimits, Verified};
 use crate::meter::account::Account;
@@ -38,6 +40,8 @@ pub(crate) struct Caller {
     pub(super) stale: AtomicBool,
     /// When it may be asked for again after that failed, in whole seconds of the monotonic clock; zero when it did not.
     retry_at: AtomicU32,
+    /// What it takes of memory, about.
+    bytes: u32,
 }
 
 /// What most keys don't have.
@@ -65,8 +69,15 @@ impl Caller {
         before: Option<&Self>,
     ) -> Self {
         let principal = &verified.principal;
+        let rare = Rare::new(verified, &account, before);
+        // As if its account had no other key: then those that stay are never more than was counted.
+        let bytes = heap::shared(size_of::<Self>())
+            + PLACE_BYTES * (1 + usize::from(principal.key().is_some()))
+            + rare.as_ref().map_or(0, |rare| rare.bytes())
+            + account.bytes();
         Self {
-            rare: Rare::new(verified, &account, before),
+            rare,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             fingerprint,
             account,
             key: principal.key(),
@@ -90,6 +101,18 @@ impl Caller {
         let rare = self.rare.as_ref();
         rare.and_then(|rare| rare.buckets.as_ref())
             .map_or_else(Buckets::default, |buckets| buckets.get())
+    }
+
+    /// What it takes of memory, about, with its places in the indexes and all of its account's state.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Whether nothing is lost that limits requests, if it is forgotten at `now`: its rates and its account's are as if nobody
+    /// had ever used them.
+    pub(super) fn is_rested(&self, now: u64) -> bool {
+        let mut buckets = self.account.buckets().iter().chain(self.buckets().iter());
+        buckets.all(|bucket| bucket.is_full(now))
     }
 
     pub(super) const fn fingerprint(&self) -> Fingerprint {
@@ -182,6 +205,17 @@ impl Rare {
             || rare.expires_at.is_some()
             || rare.plan_until.is_some();
         has_some.then(|| Box::new(rare))
+    }
+
+    /// What it takes of memory, about.
+    fn bytes(&self) -> usize {
+        let plan = self.plan.as_ref();
+        heap::block(size_of::<Self>())
+            + plan.map_or(0, |plan| heap::shared(plan.as_str().len()))
+            + heap::texts(&self.scopes)
+            + heap::list(self.ip_allow.networks())
+            + self.limits.bytes()
+            + self.buckets.as_ref().map_or(0, |buckets| buckets.bytes())
     }
 }
 

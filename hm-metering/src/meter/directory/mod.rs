@@ -2,8 +2,10 @@
 
 mod caller;
 mod changes;
+mod eviction;
 mod fingerprint;
 mod indexes;
+mod replaced;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,15 +23,12 @@ use super::terms::TermsBook;
 use crate::index::{Hand, Index};
 use crate::keys::{ChangeSubject, InvalidKey, Verified};
 use crate::plan::Plan;
-use crate::principal::Identity;
 use crate::quota::{Lease, LeaseBook, Users, nanos};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use changes::Changes;
 use fingerprint::FingerprintMap;
 use indexes::{AccountsById, CallersByFingerprint, CallersByKey};
-
-/// From this many accounts on, those that no caller has any more are looked for.
-const SWEEP_FROM: usize = 64;
+use replaced::Replaced;
 
 /// What memory says of a key.
 pub(crate) enum Known {
@@ -45,6 +44,7 @@ pub(crate) enum Known {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) callers: usize,
+    pub(crate) callers_bytes: usize,
     pub(crate) invalid: usize,
     pub(crate) staleness: Duration,
 }
@@ -65,8 +65,13 @@ pub(crate) struct Directory {
 /// Held by whoever changes anything.
 struct Cold {
     terms: TermsBook,
+    /// What the callers take of memory.
+    bytes: usize,
     /// Which caller is looked at next for eviction.
     hand: Hand,
+    /// Which account is looked at next, whether anybody has it.
+    account_hand: Hand,
+    replaced: Replaced,
     invalid_order: VecDeque<Fingerprint>,
     changes: Changes,
 }
@@ -82,7 +87,10 @@ impl Directory {
             synced_at: AtomicU64::new(0),
             cold: Mutex::new(Cold {
                 terms: TermsBook::new(shapes),
+                bytes: 0,
                 hand: Hand::default(),
+                account_hand: Hand::default(),
+                replaced: Replaced::default(),
                 invalid_order: VecDeque::new(),
                 changes: Changes::default(),
             }),
@@ -174,11 +182,13 @@ impl Directory {
         }
         let account = self.keep_account(&mut cold, verified, plan, book, asked_at);
         let before = self.callers.get(&fingerprint);
-        if before.is_none() {
-            self.make_room(&mut cold);
-        }
         let caller = Caller::new(fingerprint, verified, account, nanos(asked_at), before.as_deref());
         let caller = Arc::new(caller);
+        self.make_room(&mut cold, &caller, before.as_ref());
+        if let Some(before) = before {
+            self.take_over(&mut cold, &before, &caller);
+        }
+        cold.bytes += caller.bytes();
         self.by_key.insert(Arc::clone(&caller));
         self.callers.insert(Arc::clone(&caller));
         Some(caller)
@@ -205,6 +215,7 @@ impl Directory {
                     // Its other callers have to learn of the change too.
                     before.set_stale();
                     before.close_counters();
+                    cold.replaced.note(&before);
                 }
                 account
             }
@@ -226,40 +237,6 @@ impl Directory {
             if let Some(oldest) = cold.invalid_order.pop_front() {
                 self.invalid.pin().remove(&oldest);
             }
-        }
-    }
-
-    /// Makes room for one more caller. Second chance: those used since the last look stay for another round.
-    fn make_room(&self, cold: &mut Cold) {
-        let most = self.bounds.callers.max(1);
-        let mut looks = 0;
-        while self.callers.len() >= most {
-            let Some(candidate) = self.callers.next(&mut cold.hand) else {
-                return;
-            };
-            looks += 1;
-            // After a whole round one has to go, though all were used again meanwhile.
-            if !candidate.used.swap(false, Ordering::Relaxed) || looks > most {
-                self.forget(candidate);
-            }
-        }
-    }
-
-    /// Forgets a caller, and its account with the last one.
-    fn forget(&self, caller: Arc<Caller>) {
-        let is_it = |has: &Arc<Caller>| Arc::ptr_eq(has, &caller);
-        self.callers.remove_if(&caller.fingerprint(), is_it);
-        if let Some(key) = caller.key() {
-            self.by_key.remove_if(&key, is_it);
-        }
-        let id = caller.account.id;
-        drop(caller);
-        // Two handles are the index's own and the one that it shows.
-        self.accounts
-            .remove_if(&id, |account| Arc::strong_count(account) <= 2);
-        // Accounts whose last caller had a request under way at that moment are left.
-        if self.accounts.len() > SWEEP_FROM + self.callers.len() * 2 {
-            self.accounts.retain(|account| Arc::strong_count(account) > 2);
         }
     }
 
@@ -308,6 +285,12 @@ impl Directory {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.callers.len()
+    }
+
+    /// What they take of memory, about.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.cold().bytes
     }
 }
 

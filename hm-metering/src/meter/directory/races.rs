@@ -32,6 +32,7 @@ impl Stage {
     fn new() -> Arc<Self> {
         let bounds = Bounds {
             callers: 10,
+            callers_bytes: 1 << 20,
             invalid: 10,
             staleness: SECOND * 5,
         };

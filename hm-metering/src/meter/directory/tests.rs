@@ -16,18 +16,23 @@ use crate::testing::TestClock;
 use crate::time::{Clock, Timestamp};
 use crate::units::Units;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn directory(callers: usize) -> Directory {
+pub(super) fn directory(callers: usize) -> Directory {
+    directory_of(callers, usize::MAX)
+}
+
+pub(super) fn directory_of(callers: usize, callers_bytes: usize) -> Directory {
     let bounds = Bounds {
         callers,
+        callers_bytes,
         invalid: 2,
         staleness: SECOND * 5,
     };
     Directory::new(bounds, Shapes::new(HeaderStyle::default()))
 }
 
-fn verified(number: u128) -> Verified {
+pub(super) fn verified(number: u128) -> Verified {
     let (plan, account) = (
         PlanId::from_static("free"),
         AccountId::from_uuid(Uuid::from_u128(number)),
@@ -43,7 +48,7 @@ fn verified(number: u128) -> Verified {
     }
 }
 
-fn plan(rates: &[u32]) -> Arc<Plan> {
+pub(super) fn plan(rates: &[u32]) -> Arc<Plan> {
     let rate = |limit: &u32| RateLimit {
         name: "second".to_owned(),
         limit: *limit,
@@ -59,7 +64,7 @@ fn plan(rates: &[u32]) -> Arc<Plan> {
 }
 
 /// Keeps the caller of this number, asked for at one second. Answers whether it was kept.
-fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
+pub(super) fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
     directory
         .keep(
             Fingerprint::new(number),
@@ -71,7 +76,7 @@ fn keep(directory: &Directory, number: u128, since: Moment) -> bool {
         .is_some()
 }
 
-fn is_known(directory: &Directory, number: u128, now: Duration) -> bool {
+pub(super) fn is_known(directory: &Directory, number: u128, now: Duration) -> bool {
     matches!(directory.look_up(Fingerprint::new(number), now), Known::Caller(_))
 }
 
@@ -225,10 +230,9 @@ fn rates_keep_their_state_until_they_change() {
     assert_eq!(remaining(&kept(&[6, 4, 3])), [6, 4, 3]);
 }
 
-#[tokio::test]
-async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
-    let clock = TestClock::at(Timestamp::from_micros(0));
-    let book = LeaseBook::new(
+/// Counts quotas in memory.
+pub(super) fn lease_book(clock: &TestClock) -> Arc<LeaseBook> {
+    LeaseBook::new(
         Arc::new(MemoryStore::new()),
         Holder {
             replica: ReplicaId::from_uuid(Uuid::from_u128(1)),
@@ -238,7 +242,13 @@ async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
         Handle::current(),
         SECOND,
         Measures::new(),
-    );
+    )
+}
+
+#[tokio::test]
+async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
+    let clock = TestClock::at(Timestamp::from_micros(0));
+    let book = lease_book(&clock);
     let directory = Arc::new(directory(10));
     let users = Arc::downgrade(&directory);
     book.set_users(users);

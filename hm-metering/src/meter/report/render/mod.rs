@@ -124,4 +124,6 @@ impl State<'_> {
 }
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod tests;

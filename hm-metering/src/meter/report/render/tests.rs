@@ -58,7 +58,7 @@ fn report(style: HeaderStyle, rates: Vec<RateLimit>, quotas: Vec<Quota>) -> Limi
 }
 
 /// A plan of 10,000 a month, unless unlimited, and 500 a second.
-fn pro(style: HeaderStyle, limit: Option<u64>) -> LimitReport {
+pub(super) fn pro(style: HeaderStyle, limit: Option<u64>) -> LimitReport {
     report(
         style,
         vec![rate("second", 500, Duration::from_secs(1))],
