@@ -100,14 +100,15 @@ impl SeaOrmStore {
     /// Asks questions through `reader`, which must lead to the same database; see [`connect_reader`].
     #[must_use]
     pub fn with_reader(self, reader: DatabaseConnection) -> Self {
-        Self(Arc::new(Inner {
-            writer: self.0.writer.clone(),
-            reader,
-            operation_timeout: self.0.operation_timeout,
-            identity: self.0.identity,
-            #[cfg(feature = "postgres")]
-            listener: Default::default(),
-        }))
+        let writer = self.0.writer.clone();
+        self.replaced(writer, reader, self.0.operation_timeout)
+    }
+
+    /// Answers each caller within this time, whatever the database does; see [`Options::operation_timeout`].
+    #[must_use]
+    pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
+        let (writer, reader) = (self.0.writer.clone(), self.0.reader.clone());
+        self.replaced(writer, reader, operation_timeout)
     }
 
     fn with_pools(
@@ -116,10 +117,29 @@ impl SeaOrmStore {
         operation_timeout: Duration,
     ) -> Self {
         Self(Arc::new(Inner {
+    ) -> Self {
+        Self::of(writer, reader, operation_timeout, StoreIdentity(Uuid::new_v4()))
+    }
+
+    /// The same store over other connections, or with another time-out.
+    fn replaced(
+        &self,
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        operation_timeout: Duration,
+    ) -> Self {
+        Self::of(writer, reader, operation_timeout, self.0.identity)
+    }
+
+    fn of(
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        operation_timeout: Duration,
+        identity: StoreIdentity,
             writer,
             reader,
             operation_timeout,
-            identity: StoreIdentity(Uuid::new_v4()),
+            identity,
             #[cfg(feature = "postgres")]
             listener: Default::default(),
         }))

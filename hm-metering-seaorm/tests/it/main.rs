@@ -21,4 +21,6 @@ mod ledger;
 mod listening;
 mod migrations;
 mod periods;
+mod pools;
 mod rows;
+mod traces;
