@@ -6,6 +6,7 @@ mod keys;
 pub mod operator;
 mod quota;
 mod run;
+mod transaction;
 mod usage;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use sea_orm::DatabaseConnection;
 use uuid::Uuid;
 
 pub use self::accounts::{schedule_tier_in, set_tier_in};
+pub use self::transaction::transaction;
 use crate::connect::{Options, connect, connect_reader};
 use crate::error::Failure;
 use crate::migration::{self, MigrateError, Migrator};
@@ -116,8 +118,6 @@ impl SeaOrmStore {
         reader: DatabaseConnection,
         operation_timeout: Duration,
     ) -> Self {
-        Self(Arc::new(Inner {
-    ) -> Self {
         Self::of(writer, reader, operation_timeout, StoreIdentity(Uuid::new_v4()))
     }
 
@@ -136,6 +136,8 @@ impl SeaOrmStore {
         reader: DatabaseConnection,
         operation_timeout: Duration,
         identity: StoreIdentity,
+    ) -> Self {
+        Self(Arc::new(Inner {
             writer,
             reader,
             operation_timeout,

@@ -24,3 +24,4 @@ mod periods;
 mod pools;
 mod rows;
 mod traces;
+mod transactions;
