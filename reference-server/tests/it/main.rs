@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod data;
+mod database;
 mod er_page;
 mod framework;
 mod guessing;
