@@ -4,6 +4,8 @@
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod codes;
 mod driver;
+#[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod provoked;
 
 use hm_metering::{StoreError, StoreErrorKind};
 use sea_orm::{DbErr, SqlErr};
@@ -56,8 +58,6 @@ impl From<DbErr> for Failure {
     }
 }
 
-/// What kind of store error a database error is.
-#[must_use]
 /// Whether the database broke off this transaction in favour of another, so that it may be tried again at once.
 pub(crate) fn lost_a_race(error: &DbErr) -> bool {
     driver::lost_a_race(error)
@@ -69,6 +69,8 @@ pub(crate) fn lost_the_connection(error: &DbErr) -> bool {
     driver::lost_the_connection(error)
 }
 
+/// What kind of store error a database error is.
+#[must_use]
 pub fn kind_of(error: &DbErr) -> StoreErrorKind {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => return StoreErrorKind::Conflict,
