@@ -23,5 +23,6 @@ mod migrations;
 mod periods;
 mod pools;
 mod rows;
+mod tenants;
 mod traces;
 mod transactions;

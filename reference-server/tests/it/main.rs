@@ -27,5 +27,6 @@ mod migrations;
 mod operator;
 mod sessions;
 mod sign_in;
+mod tenants;
 mod usage;
 mod verify;

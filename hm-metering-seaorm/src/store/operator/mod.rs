@@ -1,8 +1,11 @@
 //! What operators do with the ledger as a whole, over all accounts.
 //!
-//! Everything else in this crate that reads a customer's rows is told the account.
+//! Everything else in this crate that reads a customer's rows is told the account, or the digest of a key, which only its
+//! owner can have. What replicas do for themselves (the feed of changes, their own leases and batches) tells nothing of what
+//! customers did. `UsageStore::active_accounts`, which is about all accounts too, is answered here.
 
 mod accounts;
+pub(super) mod activity;
 mod check;
 mod compare;
 pub(super) mod marks;
