@@ -14,6 +14,7 @@ mod check;
 mod conformance;
 mod connections;
 mod contention;
+mod damage;
 mod differential;
 mod faults;
 mod fixtures;

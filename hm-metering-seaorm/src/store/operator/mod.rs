@@ -14,7 +14,7 @@ mod prune;
 mod rebuild;
 
 pub use self::check::{Checked, check};
-pub use self::compare::{Difference, Witness};
+pub use self::compare::{Counted, Difference, Witness};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;

@@ -9,7 +9,7 @@ mod insert;
 pub(super) mod question;
 mod record;
 pub(super) mod rollup;
-mod sketch;
+pub(super) mod sketch;
 pub(super) mod summary;
 
 use async_trait::async_trait;

@@ -20,6 +20,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait, Value,
 };
 
+pub(in crate::store) use self::facts::unreached;
 pub(super) use self::recent::recent;
 pub(in crate::store) use self::tile::{Piece, Source, tile};
 pub(super) use self::times::response_times;
