@@ -23,6 +23,7 @@ mod listening;
 mod migrations;
 mod periods;
 mod pools;
+mod representation;
 mod rows;
 mod tenants;
 mod traces;
