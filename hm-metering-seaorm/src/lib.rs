@@ -18,4 +18,4 @@ pub use error::kind_of;
 pub use migration::Migrator;
 pub use sea_orm;
 pub use sea_orm_migration;
-pub use store::{SeaOrmStore, operator, schedule_tier_in, set_tier_in};
+pub use store::{SeaOrmStore, operator, schedule_tier_in, set_tier_in, transaction};

@@ -122,7 +122,9 @@ impl App {
         let passwords = Passwords::new(&config.auth.password)?;
         let database = Database::connect(&config.database).await?;
         hm_metering_seaorm::migration::up::<Migrator>(database.writer()).await?;
-        let store = SeaOrmStore::new(database.writer().clone()).with_reader(database.reader().clone());
+        let store = SeaOrmStore::new(database.writer().clone())
+            .with_reader(database.reader().clone())
+            .with_operation_timeout(config.database.operation_timeout);
         let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
         let issuer = KeyIssuer::new(peppers.clone())
             .map_err(StartError::Random)?

@@ -29,7 +29,7 @@ impl Database {
     ///
     /// The database does not answer.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, DbErr> {
-        Self::connect_with(config, Options::default()).await
+        Self::connect_with(config, config.options()).await
     }
 
     /// Connects for an operator's command, whose statements may take longer than those that requests wait for.
@@ -40,17 +40,12 @@ impl Database {
     pub async fn connect_patiently(config: &DatabaseConfig) -> Result<Self, DbErr> {
         let options = Options {
             statement_timeout: PATIENCE,
-            ..Options::default()
+            ..config.options()
         };
         Self::connect_with(config, options).await
     }
 
     async fn connect_with(config: &DatabaseConfig, options: Options) -> Result<Self, DbErr> {
-        let options = Options {
-            connections_max: config.max_connections,
-            acquire_timeout: config.acquire_timeout,
-            ..options
-        };
         if let Some(file) = config.file() {
             make_private(Path::new(file));
         }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -18,7 +20,8 @@ pub struct Options {
     pub connections_max: u32,
     /// Most connections of a pool that only reads an SQLite file; see [`connect_reader`].
     pub readers_max: u32,
-    /// How long one attempt to connect may take.
+    /// How long opening the pool waits for the database's first answer; a server that is just starting is asked again
+    /// until then. Connections that are made later are part of what a caller waits for.
     pub connect_timeout: Duration,
     /// How long a caller waits for a free connection, making new ones included.
     pub acquire_timeout: Duration,
@@ -28,8 +31,11 @@ pub struct Options {
     /// How long a caller of [`SeaOrmStore`](crate::SeaOrmStore) waits for an operation as a whole. It goes on after that, so its
     /// outcome is then unknown; each can be repeated.
     pub operation_timeout: Duration,
-    /// How long a connection may stay unused before it is closed.
+    /// How long a connection may stay unused before it is closed. One that writes to SQLite stays open.
     pub idle_timeout: Duration,
+    /// How long a connection to a server is used before another takes its place, so that it follows a name that leads to
+    /// another server by now. SQLite's stay.
+    pub max_lifetime: Duration,
     /// Log each statement at debug level. Statements never hold values, only placeholders.
     pub log_statements: bool,
 }
@@ -44,6 +50,7 @@ impl Default for Options {
             statement_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(600),
+            max_lifetime: Duration::from_secs(1_800),
             log_statements: false,
         }
     }
@@ -127,17 +134,6 @@ impl Scheme {
             ))),
         }
     }
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-fn common(url: &str, options: &Options) -> sea_orm::ConnectOptions {
-    let mut connect = sea_orm::ConnectOptions::new(url);
-    connect
-        .connect_timeout(options.connect_timeout)
-        .acquire_timeout(options.acquire_timeout)
-        .sqlx_logging(options.log_statements)
-        .sqlx_logging_level(log::LevelFilter::Debug);
-    connect
 }
 
 /// Reads the address as the driver does. sea-orm's own complaint about a malformed one would repeat it.

@@ -1,29 +1,25 @@
 //! MariaDB and MySQL.
 
-use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sea_orm::sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection};
 use sea_orm::sqlx::{AssertSqlSafe, Error, Executor};
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{DatabaseConnection, DbErr, SqlxMySqlConnector};
 
-use super::{Options, checked, common};
+use super::{Options, checked, pool};
 
 pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConnection, DbErr> {
     let url = match url.strip_prefix("mariadb:") {
         Some(rest) => format!("mysql:{rest}"),
         None => url.to_owned(),
     };
-    checked::<MySqlConnectOptions>(&url)?;
+    // The driver would add to the server's mode; ours is set whole, below.
+    let connect = checked::<MySqlConnectOptions>(&url)?
+        .pipes_as_concat(false)
+        .no_engine_substitution(false);
     let session = session(options);
-    let mut connect = common(&url, options);
-    connect
-        .max_connections(options.connections_max)
-        .idle_timeout(options.idle_timeout)
-        // The driver would add to the server's mode; ours is set whole, below.
-        .map_sqlx_mysql_opts(|mysql| mysql.pipes_as_concat(false).no_engine_substitution(false))
-        .map_sqlx_mysql_pool_opts(move |pool| {
-            let session = session.clone();
-            pool.after_connect(move |connection, _| Box::pin(prepare(connection, session.clone())))
-        });
-    sea_orm::Database::connect(connect).await
+    let prepared = pool::of::<MySql>(options.connections_max, options)
+        .after_connect(move |connection, _| Box::pin(prepare(connection, session.clone())));
+    let pool = pool::open(prepared, pool::logged(connect, options), options.connect_timeout).await?;
+    Ok(SqlxMySqlConnector::from_sqlx_mysql_pool(pool))
 }
 
 async fn prepare(connection: &mut MySqlConnection, session: String) -> Result<(), Error> {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{Database, DatabaseConnection, DbErr};
+use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{DatabaseConnection, DbErr, SqlxSqliteConnector};
 
-use super::{Options, checked, common, connection_error};
+use super::{Options, checked, connection_error, pool};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -24,36 +24,32 @@ pub(super) async fn connect(
     if create {
         make_folder(&address)?;
     }
-    let busy_timeout = options.statement_timeout;
-    let mut connect = common(url, options);
-    connect
-        .max_connections(if access == Access::Read {
-            options.readers_max
-        } else {
-            1
-        })
-        // A database in memory lives as long as its one connection.
+    let connections = match access {
+        Access::Write => 1,
+        Access::Read => options.readers_max,
+    };
+    let pool = pool::of::<Sqlite>(connections, options)
+        // A database in memory lives as long as its one connection, and there is no network for one to grow old on.
         .idle_timeout((file && access == Access::Read).then_some(options.idle_timeout))
-        .max_lifetime(None)
-        .map_sqlx_sqlite_opts(move |sqlite: SqliteConnectOptions| {
-            let sqlite = sqlite.foreign_keys(true).busy_timeout(busy_timeout);
-            match (file, access) {
-                (true, Access::Write) => {
-                    let sqlite = if create {
-                        sqlite.create_if_missing(true)
-                    } else {
-                        sqlite
-                    };
-                    sqlite
-                        .journal_mode(SqliteJournalMode::Wal)
-                        .synchronous(SqliteSynchronous::Normal)
-                }
-                // Opening the file itself read-only would fail where the write-ahead log is still to be made.
-                (true, Access::Read) => sqlite.pragma("query_only", "ON"),
-                (false, _) => sqlite,
-            }
-        });
-    Database::connect(connect).await
+        .max_lifetime(None);
+    let connect = address.foreign_keys(true).busy_timeout(options.statement_timeout);
+    let connect = match (file, access) {
+        (true, Access::Write) => {
+            let connect = if create {
+                connect.create_if_missing(true)
+            } else {
+                connect
+            };
+            connect
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+        }
+        // Opening the file itself read-only would fail where the write-ahead log is still to be made.
+        (true, Access::Read) => connect.pragma("query_only", "ON"),
+        (false, _) => connect,
+    };
+    let pool = pool::open(pool, pool::logged(connect, options), options.connect_timeout).await?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
 pub(super) fn is_file(url: &str) -> bool {

@@ -64,7 +64,8 @@ fn postgres_kind(state: &str) -> StoreErrorKind {
         ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006") => StoreErrorKind::Unavailable,
         // Wrong password or role, rights taken away, no such database: someone has to put it right, and can.
         ("28" | "3D", _) | (_, "42501") => StoreErrorKind::Unavailable,
-        ("22" | "23", _) => StoreErrorKind::Invalid,
+        // No value of that type, against a constraint, more than a row, a statement or an index holds.
+        ("22" | "23" | "54", _) => StoreErrorKind::Invalid,
         ("XX", _) => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Unexpected,
     }
@@ -95,8 +96,9 @@ fn mysql_kind(number: u16, state: &str) -> StoreErrorKind {
         1047 | 1290 | 1792 | 1836 => StoreErrorKind::Unavailable,
         // Wrong password or user, rights taken away, no such database: someone has to put it right, and can.
         1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 => StoreErrorKind::Unavailable,
-        // Too long, out of range, not of that type, not that character set, more than a packet or its parameters hold.
-        1048 | 1153 | 1264 | 1265 | 1292 | 1300 | 1366 | 1390 | 1406 | 1690 | 3819 | 4025 => {
+        // Nothing where something must be, too long, out of range, not of that type, not that character set, more than a
+        // packet or its parameters hold.
+        1048 | 1153 | 1264 | 1265 | 1292 | 1300 | 1364 | 1366 | 1390 | 1406 | 1690 | 3819 | 4025 => {
             StoreErrorKind::Invalid
         }
         1034 | 1035 | 1194 | 1195 | 1712 => StoreErrorKind::Corrupt,

@@ -4,6 +4,8 @@
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod codes;
 mod driver;
+#[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod provoked;
 
 use hm_metering::{StoreError, StoreErrorKind};
 use sea_orm::{DbErr, SqlErr};
@@ -28,20 +30,11 @@ impl Failure {
         Self::Unreadable(Box::new(error))
     }
 
-    /// Whether the database broke off this transaction in favour of another, so that it may be tried again at once.
-    pub(crate) fn lost_a_race(&self) -> bool {
+    /// What the database or its driver said, if it was they.
+    pub(crate) fn said(&self) -> Option<&DbErr> {
         match self {
-            Self::Database(error) => driver::lost_a_race(error),
-            Self::Refused(_) | Self::Unreadable(_) => false,
-        }
-    }
-
-    /// Whether the connection was lost on the way. Another may be better; what it was in the middle of is undone, unless
-    /// that was a commit.
-    pub(crate) fn lost_the_connection(&self) -> bool {
-        match self {
-            Self::Database(error) => driver::lost_the_connection(error),
-            Self::Refused(_) | Self::Unreadable(_) => false,
+            Self::Database(error) => Some(error),
+            Self::Refused(_) | Self::Unreadable(_) => None,
         }
     }
 
@@ -63,6 +56,17 @@ impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
         Self::Database(error)
     }
+}
+
+/// Whether the database broke off this transaction in favour of another, so that it may be tried again at once.
+pub(crate) fn lost_a_race(error: &DbErr) -> bool {
+    driver::lost_a_race(error)
+}
+
+/// Whether the connection was lost on the way. Another may be better; what it was in the middle of is undone, unless that was a
+/// commit.
+pub(crate) fn lost_the_connection(error: &DbErr) -> bool {
+    driver::lost_the_connection(error)
 }
 
 /// What kind of store error a database error is.

@@ -8,6 +8,7 @@ mod keys;
 pub mod operator;
 mod quota;
 mod run;
+mod transaction;
 mod usage;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use sea_orm::DatabaseConnection;
 use uuid::Uuid;
 
 pub use self::accounts::{schedule_tier_in, set_tier_in};
+pub use self::transaction::transaction;
 use crate::connect::{Options, connect, connect_reader};
 use crate::error::Failure;
 use crate::migration::{self, MigrateError, Migrator};
@@ -102,14 +104,15 @@ impl SeaOrmStore {
     /// Asks questions through `reader`, which must lead to the same database; see [`connect_reader`].
     #[must_use]
     pub fn with_reader(self, reader: DatabaseConnection) -> Self {
-        Self(Arc::new(Inner {
-            writer: self.0.writer.clone(),
-            reader,
-            operation_timeout: self.0.operation_timeout,
-            identity: self.0.identity,
-            #[cfg(feature = "postgres")]
-            listener: Default::default(),
-        }))
+        let writer = self.0.writer.clone();
+        self.replaced(writer, reader, self.0.operation_timeout)
+    }
+
+    /// Answers each caller within this time, whatever the database does; see [`Options::operation_timeout`].
+    #[must_use]
+    pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
+        let (writer, reader) = (self.0.writer.clone(), self.0.reader.clone());
+        self.replaced(writer, reader, operation_timeout)
     }
 
     fn with_pools(
@@ -117,11 +120,30 @@ impl SeaOrmStore {
         reader: DatabaseConnection,
         operation_timeout: Duration,
     ) -> Self {
+        Self::of(writer, reader, operation_timeout, StoreIdentity(Uuid::new_v4()))
+    }
+
+    /// The same store over other connections, or with another time-out.
+    fn replaced(
+        &self,
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        operation_timeout: Duration,
+    ) -> Self {
+        Self::of(writer, reader, operation_timeout, self.0.identity)
+    }
+
+    fn of(
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        operation_timeout: Duration,
+        identity: StoreIdentity,
+    ) -> Self {
         Self(Arc::new(Inner {
             writer,
             reader,
             operation_timeout,
-            identity: StoreIdentity(Uuid::new_v4()),
+            identity,
             #[cfg(feature = "postgres")]
             listener: Default::default(),
         }))

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hm_metering::{StoreError, StoreErrorKind, StoreResult};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, SqliteTransactionMode,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
 };
 use uuid::Uuid;
 
 use super::SeaOrmStore;
-use crate::error::Failure;
+use crate::error::{self, Failure};
 
 /// How often a transaction is tried that keeps losing races. Each loss means that another one got through.
 const ATTEMPTS: u32 = 8;
@@ -67,9 +67,16 @@ impl SeaOrmStore {
             loop {
                 let (again, failure) = match once(&writer, &work).await {
                     Ok(answer) => return Ok(answer),
-                    Err(Undone::Before(failure)) => (may_be_repeated(&failure, attempt), failure),
-                    // A commit that lost a race is undone. One whose connection broke may have been done.
-                    Err(Undone::ByCommit(failure)) => (failure.lost_a_race() && attempt < ATTEMPTS, failure),
+                    Err(Undone::Before(failure)) => {
+                        let again = failure.said().is_some_and(|said| may_be_repeated(said, attempt));
+                        (again, failure)
+                    }
+                    Err(Undone::ByCommit(failure)) => {
+                        let again = failure
+                            .said()
+                            .is_some_and(|said| commit_may_be_repeated(said, attempt));
+                        (again, failure)
+                    }
                 };
                 if !again {
                     return Err(failure);
@@ -103,7 +110,7 @@ impl SeaOrmStore {
             let mut attempt = 1;
             loop {
                 match ask(reader.clone(), subject.clone()).await {
-                    Err(failure) if may_be_repeated(&failure, attempt) => {
+                    Err(failure) if failure.said().is_some_and(|said| may_be_repeated(said, attempt)) => {
                         tracing::debug!(context, attempt, "a question was broken off and is asked again");
                         tokio::time::sleep(pause(attempt)).await;
                         attempt += 1;
@@ -117,8 +124,14 @@ impl SeaOrmStore {
 }
 
 /// Whether what failed this time, and left nothing behind, may go well the next.
-fn may_be_repeated(failure: &Failure, attempt: u32) -> bool {
-    failure.lost_a_race() && attempt < ATTEMPTS || failure.lost_the_connection() && attempt < CONNECTIONS
+pub(super) fn may_be_repeated(said: &DbErr, attempt: u32) -> bool {
+    error::lost_a_race(said) && attempt < ATTEMPTS
+        || error::lost_the_connection(said) && attempt < CONNECTIONS
+}
+
+/// The same of a commit. One that lost a race is undone; one whose connection broke may have been done.
+pub(super) fn commit_may_be_repeated(said: &DbErr, attempt: u32) -> bool {
+    error::lost_a_race(said) && attempt < ATTEMPTS
 }
 
 /// Where a transaction broke off.
@@ -136,17 +149,7 @@ impl<E: Into<Failure>> From<E> for Undone {
 }
 
 async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Undone> {
-    let options = TransactionOptions {
-        // A transaction that begins by reading and then writes would fail instead of waiting when another process
-        // holds SQLite's write lock.
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        // SQLite has one writer, and no levels.
-        isolation_level: work
-            .isolation()
-            .filter(|_| writer.get_database_backend() != DbBackend::Sqlite),
-        ..TransactionOptions::default()
-    };
-    let transaction = writer.begin_with_options(options).await?;
+    let transaction = begin(writer, work.isolation()).await?;
     match work.run(&transaction).await {
         Ok(answer) => {
             let committed = transaction.commit().await;
@@ -161,6 +164,22 @@ async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answe
             Err(Undone::Before(failure))
         }
     }
+}
+
+/// Begins a transaction that writes.
+pub(super) async fn begin(
+    db: &DatabaseConnection,
+    isolation: Option<IsolationLevel>,
+) -> Result<DatabaseTransaction, DbErr> {
+    let options = TransactionOptions {
+        // A transaction that begins by reading and then writes would fail instead of waiting when another process
+        // holds SQLite's write lock.
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        // SQLite has one writer, and no levels.
+        isolation_level: isolation.filter(|_| db.get_database_backend() != DbBackend::Sqlite),
+        ..TransactionOptions::default()
+    };
+    db.begin_with_options(options).await
 }
 
 /// Runs `work` in a task of its own and waits for its answer, at most until `deadline`.

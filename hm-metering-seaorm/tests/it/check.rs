@@ -4,7 +4,7 @@ use hm_metering::quota::Settlement;
 use hm_metering::usage::{Event, UsageQuery};
 use hm_metering::{AccountId, MeterName, QuotaStore, Timestamp, Units, UsageSink, UsageStore};
 use hm_metering_seaorm::SeaOrmStore;
-use hm_metering_seaorm::operator::{self, Checked, Difference, Witness};
+use hm_metering_seaorm::operator::{self, Checked, Counted, Difference, Witness};
 use hm_metering_seaorm::sea_orm::ConnectionTrait;
 use hm_metering_seaorm::testing::TestDatabase;
 
@@ -85,7 +85,7 @@ async fn a_counter_that_was_changed_is_found_with_all_three_numbers() {
         assert_eq!(counters.len(), accounts.len());
         for difference in counters {
             assert!(accounts.contains(&difference.account));
-            assert_eq!(difference.meter, Some(MeterName::REQUESTS));
+            assert_eq!(difference.what, Counted::Units(MeterName::REQUESTS));
             assert_eq!(difference.period, counter(difference.account).period);
             assert_eq!(
                 [difference.counter, difference.events, difference.rollups],

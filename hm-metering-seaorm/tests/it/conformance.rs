@@ -96,32 +96,58 @@ async fn on_server<S: ?Sized + Send + Sync + 'static>(
     assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
+macro_rules! in_form {
+    ($trait:path, $tests:ident, $cases:path) => {
+        use hm_metering::conformance::Fixture;
+        use hm_metering_seaorm::testing::TestDatabase;
+
+        async fn sqlite() -> Fixture<dyn $trait> {
+            crate::conformance::fixture(TestDatabase::sqlite().await.unwrap(), share).await
+        }
+
+        mod on_sqlite {
+            hm_metering::$tests!(super::sqlite);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn the_same_cases_pass_on_postgresql() {
+            crate::conformance::on_server($cases(), crate::conformance::postgres, share).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn the_same_cases_pass_on_mariadb() {
+            crate::conformance::on_server($cases(), crate::conformance::mysql, share).await;
+        }
+    };
+}
+
+/// Each suite on each database: the store as it is, and behind an `Arc` of a trait object, which is a store as well.
 macro_rules! suites {
     ($($name:ident: $trait:path, $tests:ident, $cases:path;)*) => {$(
         mod $name {
             use std::sync::Arc;
 
-            use hm_metering::conformance::Fixture;
-            use hm_metering_seaorm::testing::TestDatabase;
+            use hm_metering_seaorm::SeaOrmStore;
 
-            use super::fixture;
+            mod plain {
+                use super::*;
 
-            async fn sqlite() -> Fixture<dyn $trait> {
-                fixture::<dyn $trait>(TestDatabase::sqlite().await.unwrap(), |store| Arc::new(store)).await
+                fn share(store: SeaOrmStore) -> Arc<dyn $trait> {
+                    Arc::new(store)
+                }
+
+                in_form!($trait, $tests, $cases);
             }
 
-            mod on_sqlite {
-                hm_metering::$tests!(super::sqlite);
-            }
+            mod behind_a_trait_object {
+                use super::*;
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn the_same_cases_pass_on_postgresql() {
-                super::on_server::<dyn $trait>($cases(), super::postgres, |store| Arc::new(store)).await;
-            }
+                fn share(store: SeaOrmStore) -> Arc<dyn $trait> {
+                    let object: Arc<dyn $trait> = Arc::new(store);
+                    Arc::new(object)
+                }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn the_same_cases_pass_on_mariadb() {
-                super::on_server::<dyn $trait>($cases(), super::mysql, |store| Arc::new(store)).await;
+                in_form!($trait, $tests, $cases);
             }
         }
     )*};

@@ -1,6 +1,7 @@
 //! Which problem document stands for which error of the domain.
 
 use hm_metering::{StoreError, StoreErrorKind};
+use hm_metering_seaorm::kind_of;
 use sea_orm::DbErr;
 
 use crate::auth::password::PasswordError;
@@ -51,9 +52,9 @@ impl From<StoreError> for AppError {
 }
 
 fn database(error: DbErr) -> AppError {
-    match error {
-        DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => AppError::unavailable(error),
-        other => AppError::internal(other),
+    match kind_of(&error) {
+        StoreErrorKind::Unavailable | StoreErrorKind::Timeout => AppError::unavailable(error),
+        _ => AppError::internal(error),
     }
 }
 

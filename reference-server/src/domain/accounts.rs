@@ -2,9 +2,10 @@
 
 use hm_metering::Timestamp;
 use hm_metering_seaorm::entity::{MemberRole, account, membership, user};
+use hm_metering_seaorm::transaction;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, Set, TransactionTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -70,10 +71,16 @@ impl Member {
         let mut renamed = self.user.into_active_model();
         renamed.name = Set(name);
         renamed.updated_at = Set(origin.at.as_micros());
-        let tx = db.begin().await?;
-        let user = renamed.update(&tx).await?;
-        audit::record(&tx, change, origin).await?;
-        tx.commit().await?;
+        let origin = origin.clone();
+        let user = transaction(db, move |tx| {
+            let (renamed, change, origin) = (renamed.clone(), change.clone(), origin.clone());
+            Box::pin(async move {
+                let user = renamed.update(tx).await?;
+                audit::record(tx, change, &origin).await?;
+                Ok::<_, DomainError>(user)
+            })
+        })
+        .await?;
         Ok(Self { user, ..self })
     }
 }
@@ -106,7 +113,7 @@ pub async fn user_by_email(db: &impl ConnectionTrait, email: &str) -> Result<Opt
 }
 
 /// What a new account begins with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewAccount {
     /// The address of its owner.
     pub email: Email,

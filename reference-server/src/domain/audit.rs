@@ -16,7 +16,7 @@ pub struct Origin {
 }
 
 /// A change to be remembered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// The account concerned, if any.
     pub account_id: Option<Uuid>,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use hm_metering::Timestamp;
+use hm_metering_seaorm::transaction;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, ExprTrait,
-    QueryFilter, QueryOrder, QuerySelect, Set, TransactionTrait,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr,
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
 };
 use uuid::Uuid;
 
@@ -111,9 +112,22 @@ pub async fn refresh(
     rules: SessionRules,
     origin: &Origin,
 ) -> Result<OpenSession, DomainError> {
+    let (digest, origin) = (token.digest(), origin.clone());
+    let exchanged = transaction(db, move |tx| {
+        let (digest, origin) = (digest.clone(), origin.clone());
+        Box::pin(async move { exchange(tx, digest, rules, &origin).await })
+    });
+    exchanged.await?.ok_or(DomainError::InvalidRefreshToken)
+}
+
+/// The session goes on with another token; `None` when it has just been ended, which must be kept.
+async fn exchange(
+    tx: &DatabaseTransaction,
+    digest: String,
+    rules: SessionRules,
+    origin: &Origin,
+) -> Result<Option<OpenSession>, DomainError> {
     let now = origin.at;
-    let tx = db.begin().await?;
-    let digest = token.digest();
     // The update decides: only one of several can turn the token from unused to used.
     let taken = refresh_token::Entity::update_many()
         .col_expr(refresh_token::Column::UsedAt, Expr::value(now.as_micros()))
@@ -122,26 +136,23 @@ pub async fn refresh(
                 .eq(digest.as_str())
                 .and(refresh_token::Column::UsedAt.is_null()),
         )
-        .exec(&tx)
+        .exec(tx)
         .await?
         .rows_affected;
-    let Some(stored) = refresh_token::Entity::find_by_id(digest).one(&tx).await? else {
-        tx.rollback().await?;
-        return Err(DomainError::InvalidRefreshToken);
-    };
+    let stored = refresh_token::Entity::find_by_id(digest).one(tx).await?;
+    let stored = stored.ok_or(DomainError::InvalidRefreshToken)?;
     if taken == 0 {
-        let ended = end_where(&tx, session::Column::Id.eq(stored.session_id), now).await?;
+        let ended = end_where(tx, session::Column::Id.eq(stored.session_id), now).await?;
         if ended > 0 {
             tracing::warn!(session.id = %stored.session_id, "a refresh token was used twice: the session is over");
             audit::record(
-                &tx,
+                tx,
                 Change::new("session.reuse", "session", stored.session_id),
                 origin,
             )
             .await?;
         }
-        tx.commit().await?;
-        return Err(DomainError::InvalidRefreshToken);
+        return Ok(None);
     }
     let extended = session::Entity::update_many()
         .col_expr(
@@ -149,21 +160,19 @@ pub async fn refresh(
             Expr::value(now.plus(rules.ttl).as_micros()),
         )
         .filter(is_live(now).and(session::Column::Id.eq(stored.session_id)))
-        .exec(&tx)
+        .exec(tx)
         .await?
         .rows_affected;
-    let session = session::Entity::find_by_id(stored.session_id).one(&tx).await?;
-    let Some(session) = session.filter(|_| extended > 0) else {
-        tx.rollback().await?;
-        return Err(DomainError::InvalidRefreshToken);
-    };
-    let refresh_token = issue(&tx, session.id, now).await?;
-    tx.commit().await?;
-    Ok(OpenSession {
+    let session = session::Entity::find_by_id(stored.session_id).one(tx).await?;
+    let session = session
+        .filter(|_| extended > 0)
+        .ok_or(DomainError::InvalidRefreshToken)?;
+    let refresh_token = issue(tx, session.id, now).await?;
+    Ok(Some(OpenSession {
         id: session.id,
         user_id: session.user_id,
         refresh_token,
-    })
+    }))
 }
 
 /// The session that a refresh token belongs to, whether used or not.
@@ -244,12 +253,17 @@ async fn end_and_audit(
     change: Change,
     origin: &Origin,
 ) -> Result<(), DomainError> {
-    let tx = db.begin().await?;
-    if end_where(&tx, which, origin.at).await? > 0 {
-        audit::record(&tx, change, origin).await?;
-    }
-    tx.commit().await?;
-    Ok(())
+    let origin = origin.clone();
+    transaction(db, move |tx| {
+        let (which, change, origin) = (which.clone(), change.clone(), origin.clone());
+        Box::pin(async move {
+            if end_where(tx, which, origin.at).await? > 0 {
+                audit::record(tx, change, &origin).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
 }
 
 async fn end_where(

@@ -1,7 +1,7 @@
 //! Registering and signing in.
 
 use hm_metering_seaorm::entity::PasswordHash;
-use sea_orm::TransactionTrait;
+use hm_metering_seaorm::transaction;
 
 use super::accounts::{self, Member, NewAccount};
 use super::audit::{self, Change, Origin};
@@ -44,22 +44,27 @@ pub async fn register(
         return Err(DomainError::EmailTaken);
     }
     let password_hash = PasswordHash(passwords.hash(registration.password).await?);
-    let tx = db.writer().begin().await?;
     let new = NewAccount {
         email: registration.email,
         name: registration.name,
         password_hash,
         tier: registration.tier,
     };
-    let member = accounts::open(&tx, new, origin.at).await?;
-    let session = sessions::begin(&tx, member.user.id, rules, origin.at).await?;
-    let change = Change::new("account.open", "account", member.account.id)
-        .by(member.user.id)
-        .of(member.account.id)
-        .after(serde_json::json!({ "name": member.account.name, "tier": member.account.tier }));
-    audit::record(&tx, change, origin).await?;
-    tx.commit().await?;
-    Ok((member, session))
+    let origin = origin.clone();
+    transaction(db.writer(), move |tx| {
+        let (new, origin) = (new.clone(), origin.clone());
+        Box::pin(async move {
+            let member = accounts::open(tx, new, origin.at).await?;
+            let session = sessions::begin(tx, member.user.id, rules, origin.at).await?;
+            let change = Change::new("account.open", "account", member.account.id)
+                .by(member.user.id)
+                .of(member.account.id)
+                .after(serde_json::json!({ "name": member.account.name, "tier": member.account.tier }));
+            audit::record(tx, change, &origin).await?;
+            Ok((member, session))
+        })
+    })
+    .await
 }
 
 /// Signs somebody in. An unknown address takes as long as a wrong password and fails with the same error.
@@ -81,16 +86,21 @@ pub async fn sign_in(
     let Some(user) = user.filter(|_| fits) else {
         return Err(DomainError::InvalidCredentials);
     };
-    let tx = db.writer().begin().await?;
-    let member = Member::find(&tx, user.id).await.map_err(|error| match error {
-        DomainError::SessionOver => DomainError::InvalidCredentials,
-        other => other,
-    })?;
-    let session = sessions::begin(&tx, user.id, rules, origin.at).await?;
-    let change = Change::new("session.begin", "session", session.id)
-        .by(user.id)
-        .of(member.account.id);
-    audit::record(&tx, change, origin).await?;
-    tx.commit().await?;
-    Ok((member, session))
+    let origin = origin.clone();
+    transaction(db.writer(), move |tx| {
+        let origin = origin.clone();
+        Box::pin(async move {
+            let member = Member::find(tx, user.id).await.map_err(|error| match error {
+                DomainError::SessionOver => DomainError::InvalidCredentials,
+                other => other,
+            })?;
+            let session = sessions::begin(tx, user.id, rules, origin.at).await?;
+            let change = Change::new("session.begin", "session", session.id)
+                .by(user.id)
+                .of(member.account.id);
+            audit::record(tx, change, &origin).await?;
+            Ok((member, session))
+        })
+    })
+    .await
 }

@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod data;
+mod database;
 mod er_page;
 mod framework;
 mod guessing;
@@ -26,5 +27,6 @@ mod migrations;
 mod operator;
 mod sessions;
 mod sign_in;
+mod tenants;
 mod usage;
 mod verify;

@@ -244,6 +244,21 @@ async fn a_check_says_who_differs_where_and_by_what_and_a_repair_leaves_counters
         assert_eq!(verdict, Verdict::Well, "{said}");
         assert_eq!(place.run(CHECK).await.unwrap().0, Verdict::Well);
 
+        for (sql, shown) in [
+            (
+                "UPDATE usage_rollup_endpoints SET refused = 4 WHERE grain = 1",
+                "refused events",
+            ),
+            ("DELETE FROM usage_active_days", "active days 0"),
+        ] {
+            change(&store, sql).await;
+            let (verdict, said) = place.run(CHECK).await.unwrap();
+            assert_eq!(verdict, Verdict::Differs);
+            assert!(said.contains(shown), "{said}");
+            let (verdict, said) = place.run(REPAIR).await.unwrap();
+            assert_eq!(verdict, Verdict::Well, "{said}");
+        }
+
         change(&store, "UPDATE quota_counters SET used = used + 3").await;
         for command in [CHECK, REPAIR, CHECK] {
             let (verdict, said) = place.run(command).await.unwrap();

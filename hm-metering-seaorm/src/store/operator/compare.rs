@@ -23,13 +23,20 @@ pub enum Witness {
     Days,
     /// Sums by route, with the events of a day.
     Endpoints,
+    /// The days on which an account is said to have been active, with its events.
+    ActiveDays,
 }
 
 impl Witness {
+    pub(super) const BY_GRAIN: [Self; 3] = [Self::Minutes, Self::Hours, Self::Days];
+
     /// Whether making rollups anew from the events can help.
     #[must_use]
     pub const fn is_rollup(self) -> bool {
-        matches!(self, Self::Minutes | Self::Hours | Self::Days | Self::Endpoints)
+        match self {
+            Self::Minutes | Self::Hours | Self::Days | Self::Endpoints | Self::ActiveDays => true,
+            Self::Counter | Self::Leases | Self::Summary => false,
+        }
     }
 
     const fn as_str(self) -> &'static str {
@@ -41,6 +48,41 @@ impl Witness {
             Self::Hours => "rollups by hour",
             Self::Days => "rollups by day",
             Self::Endpoints => "rollups by endpoint",
+            Self::ActiveDays => "active days",
+        }
+    }
+}
+
+/// What was counted or added up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Counted {
+    /// Events.
+    Events,
+    /// Events that did not reach the handler.
+    Refused,
+    /// Events that did and were answered with a status of 500 or more.
+    Failed,
+    /// Units of a meter.
+    Units(MeterName),
+    /// Microseconds that the answers of all events that reached the handler took together.
+    ResponseTime,
+    /// Microseconds that the longest of them took.
+    LongestResponse,
+    /// The events that percentiles are made of. Where their numbers are the same, they took other times.
+    ResponseTimes,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events => f.write_str("events"),
+            Self::Refused => f.write_str("refused events"),
+            Self::Failed => f.write_str("failed events"),
+            Self::Units(meter) => write!(f, "meter {}", meter.as_str()),
+            Self::ResponseTime => f.write_str("microseconds of all responses"),
+            Self::LongestResponse => f.write_str("microseconds of the longest response"),
+            Self::ResponseTimes => f.write_str("response times"),
         }
     }
 }
@@ -50,8 +92,8 @@ impl Witness {
 pub struct Difference {
     /// Whose.
     pub account: AccountId,
-    /// Units of which meter; none when events themselves were counted.
-    pub meter: Option<MeterName>,
+    /// What of it.
+    pub what: Counted,
     /// In which period of a counter, or on which day.
     pub period: Period,
     /// What was compared.
@@ -60,23 +102,28 @@ pub struct Difference {
     pub counter: Option<Units>,
     /// What the events say, or the open leases; none where they were pruned or are not meant.
     pub events: Option<Units>,
-    /// What the rollups say, or the summary; none where they are not meant, or there is none.
+    /// What the rollups say, or the summary; none where they are not meant, can't be read, or there is none. Of active days:
+    /// whether it is one.
     pub rollups: Option<Units>,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meter = self.meter.as_ref().map_or("(events)", MeterName::as_str);
         let [counter, events, rollups] = match self.witness {
             Witness::Leases => ["leased", "open leases", ""],
             Witness::Summary => ["counter", "", "summary"],
-            _ => ["counter", "events", "rollups"],
+            Witness::Counter => ["counter", "events", "rollups"],
+            Witness::ActiveDays => ["", "events", "active days"],
+            Witness::Minutes | Witness::Hours | Witness::Days | Witness::Endpoints => {
+                ["", "events", "rollups"]
+            }
         };
         write!(
             f,
-            "{}: account {} meter {meter} period {} to {}",
+            "{}: account {} {} period {} to {}",
             self.witness.as_str(),
             self.account,
+            self.what,
             self.period.start,
             self.period.end
         )?;

@@ -1,8 +1,11 @@
 //! What operators do with the ledger as a whole, over all accounts.
 //!
-//! Everything else in this crate that reads a customer's rows is told the account.
+//! Everything else in this crate that reads a customer's rows is told the account, or the digest of a key, which only its
+//! owner can have. What replicas do for themselves (the feed of changes, their own leases and batches) tells nothing of what
+//! customers did. `UsageStore::active_accounts`, which is about all accounts too, is answered here.
 
 mod accounts;
+pub(super) mod activity;
 mod check;
 mod compare;
 pub(super) mod marks;
@@ -11,7 +14,7 @@ mod prune;
 mod rebuild;
 
 pub use self::check::{Checked, check};
-pub use self::compare::{Difference, Witness};
+pub use self::compare::{Counted, Difference, Witness};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;

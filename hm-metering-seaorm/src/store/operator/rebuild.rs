@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use hm_metering::usage::Grain;
-use hm_metering::{AccountId, StoreResult, Timestamp};
+use hm_metering::{AccountId, StoreErrorKind, StoreResult, Timestamp};
 use sea_orm::prelude::Uuid;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IsolationLevel, QueryFilter,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IsolationLevel,
+    QueryFilter,
 };
 
 use super::marks;
@@ -17,23 +18,33 @@ use crate::store::run::Work;
 use crate::store::usage::rollup::{self, Fact, GRAINS, Rollups};
 
 /// Replaces the sums of one account and one day by those of its events. Counters and events stay as they are. It may run
-/// beside servers that record.
+/// beside servers that record. On PostgreSQL they wait for it where it would otherwise never get through between them.
 ///
 /// # Errors
 ///
 /// [`Invalid`](hm_metering::StoreErrorKind::Invalid) when events of that day may have been pruned: their sums are then all
 /// that is left of them.
 pub async fn rebuild_rollups(store: &SeaOrmStore, account: AccountId, day: Timestamp) -> StoreResult<()> {
-    let work = Rebuild {
+    const CONTEXT: &str = "make rollups anew";
+    let work = |alone| Rebuild {
         account: account.as_uuid(),
         day: Grain::Day.start_of(day).as_micros(),
+        alone,
     };
-    store.transact_patiently("make rollups anew", work).await
+    match store.transact_patiently(CONTEXT, work(false)).await {
+        // It may have lost every race against servers that record all the time.
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            store.transact_patiently(CONTEXT, work(true)).await
+        }
+        done => done,
+    }
 }
 
 struct Rebuild {
     account: Uuid,
     day: i64,
+    /// Whether others wait with their sums until it is done.
+    alone: bool,
 }
 
 #[async_trait]
@@ -47,6 +58,12 @@ impl Work for Rebuild {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let range = (self.day, self.day + Grain::Day.micros());
+        if self.alone && transaction.get_database_backend() == DbBackend::Postgres {
+            // Its view begins with the first statement that reads, so nobody can have changed a row since.
+            transaction
+                .execute_unprepared("LOCK TABLE usage_rollup_sums IN SHARE ROW EXCLUSIVE MODE")
+                .await?;
+        }
         // First of all, before anything is read: on MariaDB and MySQL this holds the range, and what is read after it is
         // what was committed until then.
         delete(transaction, self.account, range).await?;

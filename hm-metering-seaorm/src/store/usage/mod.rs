@@ -9,7 +9,7 @@ mod insert;
 pub(super) mod question;
 mod record;
 pub(super) mod rollup;
-mod sketch;
+pub(super) mod sketch;
 pub(super) mod summary;
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use hm_metering::{StoreResult, Timestamp, UsageSink, UsageStore};
 
 use self::record::{Prune, Record};
 use super::SeaOrmStore;
+use super::operator::activity::active_accounts;
 
 #[async_trait]
 impl UsageSink for SeaOrmStore {
@@ -92,7 +93,7 @@ impl UsageStore for SeaOrmStore {
         span: ActiveSpan,
     ) -> StoreResult<Vec<ActiveAccounts>> {
         self.read("count active accounts", (from, to), move |db, range| async move {
-            question::active_accounts(&db, range, span).await
+            active_accounts(&db, range, span).await
         })
         .await
     }

@@ -13,10 +13,10 @@ const LONGEST: u64 = i64::MAX.unsigned_abs();
 /// How many requests took how long, in microseconds.
 ///
 /// Its bytes depend on the times alone, not on the order in which they were added or on what was added to what.
-pub(super) struct Sketch(Histogram<u64>);
+pub(in crate::store) struct Sketch(Histogram<u64>);
 
 impl Sketch {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(in crate::store) fn new() -> Result<Self, Failure> {
         // With one range for all: what grew in another order would be written otherwise.
         Histogram::new_with_max(LONGEST, DIGITS)
             .map(Self)
@@ -34,12 +34,12 @@ impl Sketch {
         sketch.bytes()
     }
 
-    pub(super) fn add(&mut self, time: u64) -> Result<(), Failure> {
+    pub(in crate::store) fn add(&mut self, time: u64) -> Result<(), Failure> {
         self.0.record(time.min(LONGEST)).map_err(Failure::unreadable)
     }
 
     /// Adds what [`Sketch::bytes`] made.
-    pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(in crate::store) fn add_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Sketch {
         sketch.bytes()
     }
 
-    pub(super) fn bytes(&self) -> Result<Vec<u8>, Failure> {
+    pub(in crate::store) fn bytes(&self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         if !self.0.is_empty() {
             V2Serializer::new()
@@ -67,7 +67,7 @@ impl Sketch {
         Ok(bytes)
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(in crate::store) fn count(&self) -> u64 {
         self.0.len()
     }
 

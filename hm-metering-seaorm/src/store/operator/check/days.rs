@@ -1,22 +1,15 @@
-//! Rollups against events, day by day.
+//! Rollups against events, day by day: what can be counted and added up.
 
 use std::collections::BTreeMap;
 
-use hm_metering::period::Period;
-use hm_metering::usage::Grain;
-use hm_metering::{AccountId, MeterName, Timestamp, Units};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+use hm_metering::{AccountId, MeterName, Units};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement};
 
-use super::{Checked, Pruned};
+use super::{Checked, Pruned, day_of, grain, on_day};
 use crate::error::Failure;
 use crate::sql;
-use crate::store::operator::compare::{Difference, Witness};
-use crate::store::usage::question::{Text, number};
-
-const DAY: i64 = Grain::Day.micros();
-
-/// What is counted: events, or units of a meter.
-type What = Option<MeterName>;
+use crate::store::operator::compare::{Counted, Difference, Witness};
+use crate::store::usage::question::{Text, number, unreached};
 
 /// The same as the events have it, and the rollups by minute, hour and day, and by route with the same grains.
 #[derive(Clone, Copy, Default)]
@@ -26,160 +19,265 @@ struct Sums {
     endpoints: [i64; 3],
 }
 
-pub(super) async fn compare(
+/// What an account did, by day.
+#[derive(Default)]
+pub(super) struct Days(BTreeMap<(i64, Counted), Sums>);
+
+impl Days {
+    fn of(&mut self, day: i64, what: Counted) -> &mut Sums {
+        self.0.entry((day, what)).or_default()
+    }
+
+    /// Each day that has anything, with how many events it has: by the events where they are all there, else by the sums.
+    pub(super) fn events(&self, pruned: Pruned) -> impl Iterator<Item = (i64, i64)> {
+        self.0
+            .iter()
+            .filter(|((_, what), _)| *what == Counted::Events)
+            .map(move |((day, _), sums)| (*day, expected(*day, sums, pruned)))
+    }
+}
+
+/// What the others are held against: the events, or, where they may be missing, the sums by day.
+fn expected(day: i64, sums: &Sums, pruned: Pruned) -> i64 {
+    if day >= pruned.events {
+        sums.events
+    } else {
+        sums.rollups[2]
+    }
+}
+
+pub(super) async fn gather(
     view: &DatabaseTransaction,
     account: AccountId,
     pruned: Pruned,
-    checked: &mut Checked,
-) -> Result<Vec<Difference>, Failure> {
-    let mut days: BTreeMap<(i64, What), Sums> = BTreeMap::new();
+) -> Result<Days, Failure> {
+    let mut days = Days::default();
     events(view, account, pruned, &mut days).await?;
     rollups(view, account, &mut days).await?;
-    checked.days += days.len() as u64;
+    endpoints(view, account, &mut days).await?;
+    Ok(days)
+}
+
+pub(super) fn compare(
+    days: &Days,
+    account: AccountId,
+    pruned: Pruned,
+    checked: &mut Checked,
+) -> Vec<Difference> {
     let mut differences = Vec::new();
-    for ((day, what), sums) in days {
-        for (witness, events, rollups) in differing(day, &what, &sums, pruned) {
+    for ((day, what), sums) in &days.0 {
+        checked.days += u64::from(matches!(what, Counted::Events | Counted::Units(_)));
+        let shown = (*day >= pruned.events).then(|| Units::from_i64(sums.events));
+        for (witness, rollups) in differing(*day, what, sums, pruned) {
             differences.push(Difference {
-                account,
-                meter: what.clone(),
-                period: Period {
-                    start: Timestamp::from_micros(day),
-                    end: Timestamp::from_micros(day + DAY),
-                },
-                witness,
-                counter: None,
-                events: events.map(Units::from_i64),
+                events: shown,
                 rollups: Some(Units::from_i64(rollups)),
+                ..on_day(account, *day, what.clone(), witness)
             });
         }
     }
-    Ok(differences)
+    differences
 }
 
-/// The sums that are not what they should be: what the events say, where they are all there, and what the sums say.
-fn differing(day: i64, what: &What, sums: &Sums, pruned: Pruned) -> Vec<(Witness, Option<i64>, i64)> {
-    let by_grain = [Witness::Minutes, Witness::Hours, Witness::Days];
-    let has_events = day >= pruned.events;
-    let has_minutes = day >= pruned.minutes;
-    // Without events, the sums by day are what the others are held against.
-    let expected = if has_events { sums.events } else { sums.rollups[2] };
-    let shown = has_events.then_some(expected);
-    let mut differing = Vec::new();
-    for (place, witness) in by_grain.into_iter().enumerate() {
-        if (place > 0 || has_minutes) && sums.rollups[place] != expected {
-            differing.push((witness, shown, sums.rollups[place]));
-        }
-    }
-    // Routes have events and units of `requests` only.
-    if what.as_ref().is_none_or(|meter| *meter == MeterName::REQUESTS) {
-        let wrong = (0..3).find(|place| (*place > 0 || has_minutes) && sums.endpoints[*place] != expected);
-        if let Some(place) = wrong {
-            differing.push((Witness::Endpoints, shown, sums.endpoints[place]));
-        }
+/// The sums that are not what they should be.
+fn differing(day: i64, what: &Counted, sums: &Sums, pruned: Pruned) -> Vec<(Witness, i64)> {
+    let expected = expected(day, sums, pruned);
+    // Sums by minute, which come first, may have been pruned.
+    let first = usize::from(day < pruned.minutes);
+    let mut differing: Vec<_> = Witness::BY_GRAIN
+        .into_iter()
+        .zip(sums.rollups)
+        .skip(first)
+        .filter(|(_, rollups)| *rollups != expected)
+        .collect();
+    if is_by_route(what) {
+        let wrong = sums.endpoints[first..].iter().find(|sum| **sum != expected);
+        differing.extend(wrong.map(|sum| (Witness::Endpoints, *sum)));
     }
     differing
 }
 
-fn day_of(column: &str) -> String {
-    format!("{column} - (({column} % {DAY}) + {DAY}) % {DAY}")
+/// Of routes there are neither units of other meters nor times.
+fn is_by_route(what: &Counted) -> bool {
+    match what {
+        Counted::Events | Counted::Refused | Counted::Failed => true,
+        Counted::Units(meter) => *meter == MeterName::REQUESTS,
+        _ => false,
+    }
+}
+
+/// The columns of a statement that counts and adds up, and what each says.
+struct Columns {
+    /// The expression of the day.
+    day: String,
+    /// Selected as `c0`, `c1` and so on.
+    of: Vec<(Counted, String)>,
+}
+
+impl Columns {
+    fn text(&self) -> String {
+        let named = self.of.iter().enumerate();
+        let columns: Vec<_> = named
+            .map(|(place, (_, expression))| format!("{expression} AS c{place}"))
+            .collect();
+        format!("{} AS grp, {}", self.day, columns.join(", "))
+    }
+
+    fn read(&self, row: &QueryResult) -> Result<Vec<(Counted, i64)>, Failure> {
+        let named = self.of.iter().enumerate();
+        named
+            .map(|(place, (what, _))| Ok((what.clone(), number(row, &format!("c{place}"))?)))
+            .collect()
+    }
+
+    fn of_events(backend: DbBackend) -> Self {
+        let (sum, unreached) = (|what: &str| sql::capped_sum(backend, what), unreached());
+        let (there, not) = (
+            format!("outcome NOT IN ({unreached})"),
+            format!("outcome IN ({unreached})"),
+        );
+        let when = |condition: &str, value: &str| format!("CASE WHEN {condition} THEN {value} ELSE 0 END");
+        let of = vec![
+            (Counted::Events, sum("1")),
+            (Counted::Units(MeterName::REQUESTS), sum("units")),
+            (Counted::Refused, sum(&when(&not, "1"))),
+            (
+                Counted::Failed,
+                sum(&when(&format!("{there} AND status >= 500"), "1")),
+            ),
+            (Counted::ResponseTime, sum(&when(&there, "response_time_us"))),
+            (
+                Counted::LongestResponse,
+                longest(backend, &when(&there, "response_time_us")),
+            ),
+        ];
+        let day = day_of("created_at");
+        Self { day, of }
+    }
+
+    fn of_endpoints(backend: DbBackend) -> Self {
+        let sum = |column: &str| sql::capped_sum(backend, column);
+        let of = vec![
+            (Counted::Events, sum("requests")),
+            (Counted::Units(MeterName::REQUESTS), sum("units")),
+            (Counted::Refused, sum("refused")),
+            (Counted::Failed, sum("failed")),
+        ];
+        let day = day_of("bucket_start");
+        Self { day, of }
+    }
+
+    fn of_rollups(backend: DbBackend) -> Self {
+        let mut columns = Self::of_endpoints(backend);
+        columns.of.extend([
+            (
+                Counted::ResponseTime,
+                sql::capped_sum(backend, "response_time_us_sum"),
+            ),
+            (Counted::LongestResponse, longest(backend, "response_time_us_max")),
+        ]);
+        columns
+    }
+}
+
+/// The greatest, at most what rollups keep.
+fn longest(backend: DbBackend, expression: &str) -> String {
+    let (least, max) = (sql::least(backend), Units::MAX.get());
+    sql::integer(backend, &format!("{least}(MAX({expression}), {max})"))
 }
 
 async fn events(
     view: &DatabaseTransaction,
     account: AccountId,
     pruned: Pruned,
-    days: &mut BTreeMap<(i64, What), Sums>,
+    days: &mut Days,
 ) -> Result<(), Failure> {
     let backend = view.get_database_backend();
-    let day = day_of("created_at");
-    let ask = |columns: &str, from: &str, also: &str, group: &str| {
+    let ask = |columns: &str, from: &str, rest: &str| {
         let mut text = Text::new(backend, "SELECT ");
-        text.push(&format!(
-            "{day} AS grp, {columns} FROM {from} WHERE account_id = "
-        ));
+        text.push(&format!("{columns} FROM {from} WHERE account_id = "));
         text.bind(account.as_uuid());
         text.push(" AND created_at >= ").bind(pruned.events);
-        text.push(&format!("{also} GROUP BY {group}"));
+        text.push(rest);
         text.statement()
     };
-    let sum = |column: &str| sql::capped_sum(backend, column);
-    let main = ask(
-        &format!("{} AS counted, {} AS charged", sum("1"), sum("units")),
-        "usage_events",
-        "",
-        "1",
-    );
+    let columns = Columns::of_events(backend);
+    let main = ask(&columns.text(), "usage_events", " GROUP BY 1");
     for row in view.query_all_raw(main).await? {
         let day = number(&row, "grp")?;
-        days.entry((day, None)).or_default().events = number(&row, "counted")?;
-        days.entry((day, Some(MeterName::REQUESTS))).or_default().events = number(&row, "charged")?;
+        for (what, sum) in columns.read(&row)? {
+            days.of(day, what).events = sum;
+        }
     }
     let entries = sql::json_entries(backend, "usage_events", "meter_units");
     let others = ask(
-        &format!("entry.key AS meter, {} AS charged", sum(&entries.value)),
+        &format!(
+            "{} AS grp, entry.key AS meter, {} AS charged",
+            columns.day,
+            sql::capped_sum(backend, &entries.value)
+        ),
         &format!("usage_events, {}", entries.from),
-        " AND meter_units IS NOT NULL",
-        "1, 2",
+        " AND meter_units IS NOT NULL GROUP BY 1, 2",
     );
     for row in view.query_all_raw(others).await? {
-        let what = Some(meter(&row.try_get::<String>("", "meter")?)?);
-        days.entry((number(&row, "grp")?, what)).or_default().events = number(&row, "charged")?;
+        let what = Counted::Units(meter(&row)?);
+        days.of(number(&row, "grp")?, what).events = number(&row, "charged")?;
     }
     Ok(())
 }
 
-async fn rollups(
-    view: &DatabaseTransaction,
-    account: AccountId,
-    days: &mut BTreeMap<(i64, What), Sums>,
-) -> Result<(), Failure> {
+/// All sums of an account in a table, by day and grain.
+fn sums(backend: DbBackend, account: AccountId, columns: &str, table: &str, group: &str) -> Statement {
+    let mut text = Text::new(backend, "SELECT ");
+    text.push(&format!("grain, {columns} FROM {table} WHERE account_id = "));
+    text.bind(account.as_uuid());
+    text.push(&format!(" GROUP BY {group}"));
+    text.statement()
+}
+
+async fn rollups(view: &DatabaseTransaction, account: AccountId, days: &mut Days) -> Result<(), Failure> {
     let backend = view.get_database_backend();
-    let sum = |column: &str| sql::capped_sum(backend, column);
-    let ask = |table: &str, columns: &str, group: &str| -> Statement {
-        let day = day_of("bucket_start");
-        let mut text = Text::new(backend, "SELECT ");
-        text.push(&format!(
-            "{day} AS grp, grain, {columns} FROM {table} WHERE account_id = "
-        ));
-        text.bind(account.as_uuid()).push(&format!(" GROUP BY {group}"));
-        text.statement()
-    };
-    let main = format!("{} AS counted, {} AS charged", sum("requests"), sum("units"));
-    for table in ["usage_rollup_sums", "usage_rollup_endpoints"] {
-        for row in view.query_all_raw(ask(table, &main, "1, 2")).await? {
-            let (day, grain) = (number(&row, "grp")?, grain(row.try_get("", "grain")?)?);
-            for (what, column) in [(None, "counted"), (Some(MeterName::REQUESTS), "charged")] {
-                let sums = days.entry((day, what)).or_default();
-                let of_table = if table == "usage_rollup_sums" {
-                    &mut sums.rollups
-                } else {
-                    &mut sums.endpoints
-                };
-                of_table[grain] = number(&row, column)?;
-            }
+    let columns = Columns::of_rollups(backend);
+    let main = sums(backend, account, &columns.text(), "usage_rollup_sums", "1, 2");
+    for row in view.query_all_raw(main).await? {
+        let (day, grain) = (number(&row, "grp")?, grain(&row)?);
+        for (what, sum) in columns.read(&row)? {
+            days.of(day, what).rollups[grain] = sum;
         }
     }
-    let others = ask(
-        "usage_rollup_units",
-        &format!("meter, {} AS charged", sum("units")),
-        "1, 2, meter",
+    let charged = format!(
+        "{} AS grp, meter, {} AS charged",
+        columns.day,
+        sql::capped_sum(backend, "units")
     );
+    let others = sums(backend, account, &charged, "usage_rollup_units", "1, 2, meter");
     for row in view.query_all_raw(others).await? {
-        let what = Some(meter(&row.try_get::<String>("", "meter")?)?);
-        let grain = grain(row.try_get("", "grain")?)?;
-        let sums = days.entry((number(&row, "grp")?, what)).or_default();
-        sums.rollups[grain] = number(&row, "charged")?;
+        let what = Counted::Units(meter(&row)?);
+        let grain = grain(&row)?;
+        days.of(number(&row, "grp")?, what).rollups[grain] = number(&row, "charged")?;
     }
     Ok(())
 }
 
-fn meter(text: &str) -> Result<MeterName, Failure> {
-    MeterName::parse(text).map_err(Failure::unreadable)
+async fn endpoints(view: &DatabaseTransaction, account: AccountId, days: &mut Days) -> Result<(), Failure> {
+    let backend = view.get_database_backend();
+    let columns = Columns::of_endpoints(backend);
+    let main = sums(
+        backend,
+        account,
+        &columns.text(),
+        "usage_rollup_endpoints",
+        "1, 2",
+    );
+    for row in view.query_all_raw(main).await? {
+        let (day, grain) = (number(&row, "grp")?, grain(&row)?);
+        for (what, sum) in columns.read(&row)? {
+            days.of(day, what).endpoints[grain] = sum;
+        }
+    }
+    Ok(())
 }
 
-fn grain(number: i16) -> Result<usize, Failure> {
-    usize::try_from(number)
-        .ok()
-        .filter(|grain| *grain < 3)
-        .ok_or(Failure::CORRUPT)
+fn meter(row: &QueryResult) -> Result<MeterName, Failure> {
+    MeterName::parse(&row.try_get::<String>("", "meter")?).map_err(Failure::unreadable)
 }

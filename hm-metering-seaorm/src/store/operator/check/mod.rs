@@ -1,14 +1,18 @@
 //! Counters = ledger = rollups: whether what is written down several times agrees.
 
+mod active;
 mod days;
 mod periods;
+mod times;
 
-use hm_metering::{AccountId, StoreResult};
-use sea_orm::DatabaseConnection;
+use hm_metering::period::Period;
+use hm_metering::usage::Grain;
+use hm_metering::{AccountId, StoreResult, Timestamp};
 use sea_orm::prelude::Uuid;
+use sea_orm::{DatabaseConnection, QueryResult};
 use tokio::sync::mpsc;
 
-use super::compare::Difference;
+use super::compare::{Counted, Difference, Witness};
 use super::{accounts, marks};
 use crate::SeaOrmStore;
 use crate::error::Failure;
@@ -17,6 +21,7 @@ use crate::store::usage::question::snapshot;
 
 /// How many differences may wait to be looked at.
 const WAITING: usize = 64;
+const DAY: i64 = Grain::Day.micros();
 
 /// How much was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub struct Checked {
     pub accounts: u64,
     /// Quota counters.
     pub counters: u64,
-    /// Pairs of a day and a meter.
+    /// Pairs of a day and a meter, or of a day and the events themselves.
     pub days: u64,
     /// Counters that nothing could be compared with, because events and sums by minute of their time were pruned.
     pub unchecked: u64,
@@ -34,11 +39,12 @@ pub struct Checked {
 }
 
 /// Compares quota counters with the events and rollups of their periods, leases with what counters say is leased, summaries
-/// with counters, and rollups with events day by day. `found` is told each difference as soon as it is seen.
+/// with counters, and rollups with events day by day: events, those refused and failed, units of each meter, response times,
+/// and which days an account was active on. `found` is told each difference as soon as it is seen.
 ///
-/// Each account is looked at in one view of the database, so servers may go on working. Memory grows with the days and
-/// periods of one account, not with events or accounts. Events before the moment up to which they were pruned are not
-/// missed: there, counters are compared with rollups alone.
+/// Each account is looked at in one view of the database, so servers may go on working. Each event and each rollup is read
+/// once; memory grows with the days and periods of one account, not with events or accounts. Events before the moment up to
+/// which they were pruned are not missed: there, counters and finer rollups are compared with rollups by day alone.
 ///
 /// A request that had to wait for a store across the end of a period is charged in the next one. So units of requests
 /// that came within the last minute of a period may be found in the counter of the next.
@@ -89,7 +95,18 @@ async fn all(db: &DatabaseConnection, found: mpsc::Sender<Difference>) -> Result
         }
         last = Some(account);
     }
-    Ok(checked)
+    let mut after = None;
+    loop {
+        let days = active::without_events(db, &mut after).await?;
+        if days.is_empty() {
+            return Ok(checked);
+        }
+        for difference in days {
+            if found.send(difference).await.is_err() {
+                return Ok(checked);
+            }
+        }
+    }
 }
 
 /// Everything of one account, in one view.
@@ -105,7 +122,10 @@ async fn one(
     };
     let account = AccountId::from_uuid(account);
     let mut differences = periods::compare(&view, account, pruned, checked).await?;
-    differences.extend(days::compare(&view, account, pruned, checked).await?);
+    let days = days::gather(&view, account, pruned).await?;
+    differences.extend(days::compare(&days, account, pruned, checked));
+    differences.extend(times::compare(&view, account, pruned).await?);
+    differences.extend(active::missing(&view, account, &days, pruned).await?);
     view.commit().await?;
     Ok(differences)
 }
@@ -115,4 +135,34 @@ async fn one(
 struct Pruned {
     events: i64,
     minutes: i64,
+}
+
+/// A difference on a day, without its numbers.
+fn on_day(account: AccountId, day: i64, what: Counted, witness: Witness) -> Difference {
+    Difference {
+        account,
+        what,
+        period: Period {
+            start: Timestamp::from_micros(day),
+            end: Timestamp::from_micros(day + DAY),
+        },
+        witness,
+        counter: None,
+        events: None,
+        rollups: None,
+    }
+}
+
+/// The day that a column's moment lies in.
+fn day_of(column: &str) -> String {
+    format!("{column} - (({column} % {DAY}) + {DAY}) % {DAY}")
+}
+
+/// The place of a row's grain among all grains.
+fn grain(row: &QueryResult) -> Result<usize, Failure> {
+    let number: i16 = row.try_get("", "grain")?;
+    usize::try_from(number)
+        .ok()
+        .filter(|grain| *grain < 3)
+        .ok_or(Failure::CORRUPT)
 }

@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryO
 use super::{Checked, Pruned};
 use crate::entity::{quota_counter, quota_lease, usage_correction, usage_summary};
 use crate::error::Failure;
-use crate::store::operator::compare::{Difference, EDGE, Stretch, Witness, differing};
+use crate::store::operator::compare::{Counted, Difference, EDGE, Stretch, Witness, differing};
 use crate::store::usage::question::{Piece, Source, charged, tile};
 use crate::store::usage::summary::MANUAL;
 
@@ -70,7 +70,7 @@ fn difference(
 ) -> Result<Difference, Failure> {
     Ok(Difference {
         account,
-        meter: Some(MeterName::parse(meter).map_err(Failure::unreadable)?),
+        what: Counted::Units(MeterName::parse(meter).map_err(Failure::unreadable)?),
         period: Period {
             start: Timestamp::from_micros(start),
             end: Timestamp::from_micros(end),

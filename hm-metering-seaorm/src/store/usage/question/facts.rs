@@ -88,7 +88,7 @@ pub(super) fn where_is(text: &mut Text, query: &UsageQuery, piece: Piece) {
 }
 
 /// The outcomes of requests that did not reach the handler, as a list in SQL.
-pub(super) fn unreached() -> String {
+pub(in crate::store) fn unreached() -> String {
     format!(
         "'{}', '{}'",
         Outcome::Refused.as_str(),

@@ -4,7 +4,6 @@
 //! events only in the two minutes that it begins and ends within. So what a question costs grows neither with the events
 //! outside its range nor with those inside. An index serves each part.
 
-mod active;
 mod facts;
 mod recent;
 mod tile;
@@ -21,12 +20,12 @@ use sea_orm::{
     TransactionOptions, TransactionTrait, Value,
 };
 
-pub(super) use self::active::active_accounts;
+pub(in crate::store) use self::facts::unreached;
 pub(super) use self::recent::recent;
 pub(in crate::store) use self::tile::{Piece, Source, tile};
 pub(super) use self::times::response_times;
 pub(super) use self::top::top;
-pub(in crate::store) use self::totals::charged;
+pub(in crate::store) use self::totals::{charged, points};
 pub(super) use self::totals::{series, totals};
 use crate::error::Failure;
 use crate::sql;

@@ -11,8 +11,9 @@ use sea_orm::prelude::Uuid;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryTrait, Statement};
 
 use super::tile::tile;
-use super::{active, recent, times, top, totals};
+use super::{recent, times, top, totals};
 use crate::SeaOrmStore;
+use crate::store::operator::activity;
 use crate::testing::TestDatabase;
 
 /// 2026-11-22T00:00:00Z
@@ -112,7 +113,7 @@ fn questions(backend: DbBackend, account: AccountId) -> Vec<(String, Statement)>
         }
     }
     for span in [ActiveSpan::Day, ActiveSpan::Week] {
-        let statement = active::statement(backend, (query.from, query.to), span);
+        let statement = activity::statement(backend, (query.from, query.to), span);
         all.push((format!("active accounts by {span:?}"), statement));
     }
     all

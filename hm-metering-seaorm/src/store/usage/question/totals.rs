@@ -42,7 +42,7 @@ pub(in crate::store::usage) async fn series(
 }
 
 /// How many grains the range touches.
-pub(super) fn points(query: &UsageQuery, grain: Grain) -> u64 {
+pub(in crate::store) fn points(query: &UsageQuery, grain: Grain) -> u64 {
     if query.to <= query.from {
         return 0;
     }

@@ -5,11 +5,10 @@ use hm_metering::{AccountId, Timestamp};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
-use super::totals::points;
-use super::{Text, count, number};
 use crate::error::Failure;
+use crate::store::usage::question::{Text, count, number, points};
 
-pub(in crate::store::usage) async fn active_accounts(
+pub(in crate::store) async fn active_accounts(
     db: &DatabaseConnection,
     (from, to): (Timestamp, Timestamp),
     span: ActiveSpan,
@@ -31,7 +30,7 @@ pub(in crate::store::usage) async fn active_accounts(
         .collect()
 }
 
-pub(super) fn statement(
+pub(in crate::store) fn statement(
     backend: DbBackend,
     (from, to): (Timestamp, Timestamp),
     span: ActiveSpan,

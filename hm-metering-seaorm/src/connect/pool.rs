@@ -1,0 +1,56 @@
+//! What the pools of all databases have in common.
+//!
+//! They are made with the driver's own options: sea-orm writes its options, the address and its password included, into a
+//! span at trace level, and has no time-out for the first connection alone.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use sea_orm::DbErr;
+use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::{ConnectOptions, Connection, Database, Error, Pool};
+
+use super::{Options, connection_error};
+
+/// A pool of at most so many connections.
+pub(super) fn of<D: Database>(connections: u32, options: &Options) -> PoolOptions<D> {
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(options.idle_timeout)
+        .max_lifetime(options.max_lifetime)
+}
+
+/// Statements in the log as the options have it. How long one took is for the database's own log to say.
+pub(super) fn logged<C: ConnectOptions>(connect: C, options: &Options) -> C {
+    if options.log_statements {
+        connect
+            .log_statements(LevelFilter::Debug)
+            .log_slow_statements(LevelFilter::Off, Duration::ZERO)
+    } else {
+        connect.disable_statement_logging()
+    }
+}
+
+/// Opens the pool with its first connection. A database that doesn't answer is asked again until the time is over.
+pub(super) async fn open<D: Database>(
+    pool: PoolOptions<D>,
+    connect: <D::Connection as Connection>::Options,
+    within: Duration,
+) -> Result<Pool<D>, DbErr> {
+    let pool = pool.connect_lazy_with(connect);
+    let first = async {
+        loop {
+            match pool.acquire().await {
+                Ok(_) => return Ok(()),
+                Err(Error::PoolTimedOut) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::time::timeout(within, first)
+        .await
+        .unwrap_or(Err(Error::PoolTimedOut))
+        .map_err(connection_error)?;
+    Ok(pool)
+}

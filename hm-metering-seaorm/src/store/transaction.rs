@@ -1,0 +1,108 @@
+//! Transactions of somebody else's, done as the store does its own.
+
+use std::error::Error;
+
+use futures_util::future::BoxFuture;
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
+
+use super::run::{begin, commit_may_be_repeated, may_be_repeated, pause};
+
+/// Does `work` in one transaction: wholly, or not at all. An error of the work undoes everything.
+///
+/// When the database broke it off in favour of another transaction, or the connection was lost before the commit, nothing of
+/// it is left, and it is done again from the start: up to eight times for lost races and three for connections, with
+/// pauses of some milliseconds whose length is left to chance. Such an error is looked for behind `E`, so `work` should hand
+/// on what the database says as source or as it is. A commit whose outcome isn't known is not repeated.
+///
+/// On SQLite the transaction has the write lock from the start: one that read first and wanted to write then would fail at
+/// once, without waiting, where another process has written in between.
+///
+/// Run it in a task of its own: when its future is dropped, the transaction is undone, but the connection is busy with that
+/// before anybody else can have it.
+///
+/// # Errors
+///
+/// Those of `work`, and those of beginning and ending a transaction.
+pub async fn transaction<T, E, W>(db: &DatabaseConnection, work: W) -> Result<T, E>
+where
+    T: Send,
+    E: From<DbErr> + Error + Send + 'static,
+    W: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, E>> + Send + Sync,
+{
+    let mut attempt = 1;
+    loop {
+        let error = match once(db, &work, attempt).await {
+            Ok(answer) => return Ok(answer),
+            Err(Broken::ForGood(error)) => return Err(error),
+            Err(Broken::ForNow(error)) => error,
+        };
+        tracing::debug!(
+            attempt,
+            error = &error as &dyn Error,
+            "a transaction was broken off and is tried again"
+        );
+        tokio::time::sleep(pause(attempt)).await;
+        attempt += 1;
+    }
+}
+
+/// Whether another attempt may go well.
+enum Broken<E> {
+    ForNow(E),
+    ForGood(E),
+}
+
+impl<E: From<DbErr> + Error + 'static> Broken<E> {
+    /// Off, with nothing left behind.
+    fn off(error: E, attempt: u32) -> Self {
+        match of_database(&error) {
+            Some(said) if may_be_repeated(said, attempt) => Self::ForNow(error),
+            _ => Self::ForGood(error),
+        }
+    }
+
+    /// In its commit.
+    fn in_commit(error: DbErr, attempt: u32) -> Self {
+        if commit_may_be_repeated(&error, attempt) {
+            Self::ForNow(error.into())
+        } else {
+            Self::ForGood(error.into())
+        }
+    }
+}
+
+async fn once<T, E, W>(db: &DatabaseConnection, work: &W, attempt: u32) -> Result<T, Broken<E>>
+where
+    T: Send,
+    E: From<DbErr> + Error + Send + 'static,
+    W: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, E>> + Send + Sync,
+{
+    let begun = begin(db, None).await;
+    let transaction = begun.map_err(|error| Broken::off(error.into(), attempt))?;
+    match work(&transaction).await {
+        Ok(answer) => {
+            let committed = transaction.commit().await;
+            committed.map_err(|error| Broken::in_commit(error, attempt))?;
+            Ok(answer)
+        }
+        Err(error) => {
+            if let Err(error) = transaction.rollback().await {
+                // The connection is broken; the database rolls back by itself.
+                tracing::debug!(error = &error as &dyn Error, "a rollback failed");
+            }
+            Err(Broken::off(error, attempt))
+        }
+    }
+}
+
+/// What the database said, if it is behind the error.
+fn of_database<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e DbErr> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
+        }
+        next = error.source();
+    }
+    None
+}
