@@ -31,14 +31,21 @@ fn seed() -> u64 {
     }
 }
 
-/// Does a history on each, and compares every answer with that of the first.
+/// Does a history on each, and compares every answer with that of the first. Once something was pruned, sums are compared
+/// between databases only: what they have summed up stays in their sums, while those in memory are of the events that are
+/// left.
 async fn compare(history: &[Step], subjects: &mut [Subject], world: u64) -> Result<(), TestCaseError> {
     for subject in &mut *subjects {
         subject.enter(world).await;
     }
+    let mut was_pruned = false;
     for (number, step) in history.iter().enumerate() {
+        was_pruned |= matches!(step, Step::Prune { .. });
         let mut expected = None;
         for subject in &mut *subjects {
+            if was_pruned && step.asks_for_sums() && subject.is_in_memory() {
+                continue;
+            }
             let answer = subject.take(step).await;
             let expected = expected.get_or_insert_with(|| answer.clone());
             prop_assert_eq!(

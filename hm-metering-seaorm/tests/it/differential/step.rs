@@ -120,6 +120,16 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether it asks for sums over events.
+    pub const fn asks_for_sums(&self) -> bool {
+        matches!(
+            self,
+            Self::Totals { .. } | Self::Series { .. } | Self::Times { .. }
+        )
+    }
+}
+
 /// A holder's place at a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {

@@ -65,6 +65,10 @@ impl Subject {
         }
     }
 
+    pub const fn is_in_memory(&self) -> bool {
+        matches!(self.accounts, Accounts::Memory(_))
+    }
+
     /// Begins a history. Of the three accounts the last one does not exist.
     pub async fn enter(&mut self, world: u64) {
         self.world = world;
