@@ -52,7 +52,11 @@ pub(super) fn config_at(url: &str, folder: &Path) -> Config {
 impl Place {
     pub(super) async fn all() -> Vec<Self> {
         let mut places = vec![Self::on_sqlite().await];
-        if let Some(server) = TestDatabase::empty_postgres().await.unwrap() {
+        let servers = [
+            TestDatabase::empty_postgres().await,
+            TestDatabase::empty_mysql().await,
+        ];
+        for server in servers.into_iter().filter_map(Result::unwrap) {
             let folder = tempfile::tempdir().unwrap();
             let config = config_at(server.url(), folder.path());
             let place = Self {
