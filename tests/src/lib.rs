@@ -26,4 +26,5 @@ pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod server;
+pub mod skip;
 pub mod wait;
