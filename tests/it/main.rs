@@ -16,6 +16,7 @@ mod bad_sockets;
 mod campaign;
 mod damage;
 mod disk;
+mod dump;
 mod idle;
 mod kill;
 mod operator;

@@ -13,6 +13,7 @@
     reason = "test support: what is not as it should be fails the test"
 )]
 
+pub mod address;
 pub mod binary;
 pub mod http;
 pub mod ledger;
