@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hm_system_tests::ledger::Ledger;
-use hm_system_tests::load::{Load, Shots, fire};
+use hm_system_tests::load::{Load, Shots};
 use hm_system_tests::own_postgres::OwnPostgres;
 use hm_system_tests::people::{Key, Person};
 use hm_system_tests::place::Place;
 use hm_system_tests::random::{Random, rounds};
+use hm_system_tests::seen::Seen;
 use hm_system_tests::server::{Server, Settings, run};
-use hm_system_tests::wait::until;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -31,7 +31,7 @@ async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed
     let postgres = Arc::new(postgres);
     let place = Place::at(postgres.url());
     let mut random = Random::from_environment();
-    let mut names = Names::default();
+    let mut seen = Vec::new();
     let rounds = rounds(1);
     for round in 0..rounds {
         let (person, key) = sign_up(&place, round).await;
@@ -46,31 +46,31 @@ async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed
         let [one, two, three, four] = servers;
         let (one, two, three, four, ()) =
             tokio::join!(one, two, three, four, stop_and_start(&postgres, crash));
-        let mut admitted = 0;
+        let mut of_round = Seen::default();
         let mut running = Vec::new();
         for (server, shots) in [one, two, three, four] {
-            admitted += names.add(&shots);
+            shots.iter().for_each(|shots| of_round.add(shots));
             running.push(server);
         }
-        let spent = admitted;
-        admitted += use_up(&running[0], &person, &key, &mut names, round).await;
+        let spent = of_round.admitted;
         assert!(
-            admitted <= QUOTA,
-            "{admitted} admitted in round {round}, more than {QUOTA}"
+            spent <= QUOTA,
+            "{spent} served in round {round}, more than {QUOTA}"
         );
-        eprintln!(
-            "round {round}: {spent} units spent between kills, {} afterwards",
-            admitted - spent
-        );
+        of_round.use_up(&running[0], &person, &key, QUOTA).await;
+        let rest = of_round.admitted - spent;
+        eprintln!("round {round}: {spent} units spent between kills, {rest} afterwards");
         for server in running {
             server.stop().await;
         }
+        seen.push(of_round);
     }
 
     let ended = run(&place, &settings(0), &["check"]).await;
     assert_eq!(ended.code, 0, "counters, events and sums agree: {}", ended.text);
     let ledger = Ledger::read(&place).await;
-    ledger.must_have_once(&names.answered, &names.sent);
+    let of_all = |names: fn(&Seen) -> &BTreeSet<String>| seen.iter().flat_map(names).cloned().collect();
+    ledger.must_have_once(&of_all(|seen| &seen.answered), &of_all(|seen| &seen.sent));
     let quota = i64::try_from(QUOTA).unwrap();
     let accounts = ledger.by_account();
     assert_eq!(accounts.len(), rounds);
@@ -143,53 +143,4 @@ async fn stop_and_start(postgres: &Arc<OwnPostgres>, crash: Option<(u64, u64)>) 
     sleep(Duration::from_millis(away)).await;
     let own = Arc::clone(postgres);
     spawn_blocking(move || own.start()).await.unwrap();
-}
-
-/// Requests by what their clients know of them.
-#[derive(Default)]
-struct Names {
-    sent: BTreeSet<String>,
-    answered: BTreeSet<String>,
-}
-
-impl Names {
-    /// Answers how many were served.
-    fn add(&mut self, shots: &[Shots]) -> usize {
-        for shot in shots.iter().flat_map(|shots| &shots.0) {
-            self.sent.insert(shot.request_id.clone());
-            match &shot.answer {
-                None => continue,
-                Some(answer) if answer.status == 200 => {}
-                // Said while the database is away, served to nobody, and not always recorded.
-                Some(answer) if answer.status == 503 => {
-                    answer.problem(503, "temporarily_unavailable");
-                    continue;
-                }
-                Some(answer) => {
-                    answer.problem(429, "quota_exceeded");
-                }
-            }
-            self.answered.insert(shot.request_id.clone());
-        }
-        shots.iter().map(|shots| shots.admitted().len()).sum()
-    }
-}
-
-/// Spends what is left of the quota, to the last unit: what dead servers had leased and not spent is there again.
-async fn use_up(server: &Server, person: &Person, key: &Key, names: &mut Names, round: usize) -> usize {
-    let (mut portion, mut admitted) = (0, 0);
-    until("the whole quota is used", Duration::from_secs(120), async || {
-        portion += 1;
-        let shots = fire(
-            server.address(),
-            &key.text,
-            100,
-            &format!("round-{round}-rest-{portion}"),
-        )
-        .await;
-        admitted += names.add(&[shots]);
-        (person.usage(server).await["used"] == QUOTA).then_some(())
-    })
-    .await;
-    admitted
 }

@@ -26,6 +26,7 @@ pub mod place;
 pub mod proxy;
 pub mod random;
 pub mod raw;
+pub mod seen;
 pub mod server;
 pub mod skip;
 pub mod wait;
