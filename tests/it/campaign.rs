@@ -3,18 +3,16 @@
 //! `HM_TEST_ROUNDS` says how many rounds there are: one unless it is set, twenty in CI, any number for a campaign.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hm_system_tests::ledger::Ledger;
 use hm_system_tests::load::{Load, Shots};
-use hm_system_tests::own_postgres::OwnPostgres;
+use hm_system_tests::own_server::OwnServer;
 use hm_system_tests::people::{Key, Person};
 use hm_system_tests::place::Place;
 use hm_system_tests::random::{Random, rounds};
 use hm_system_tests::seen::Seen;
 use hm_system_tests::server::{Server, Settings, run};
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// How often each server is killed in a round.
@@ -25,11 +23,21 @@ const CALLS: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed() {
-    let Some(postgres) = OwnPostgres::start_new() else {
-        return;
-    };
-    let postgres = Arc::new(postgres);
-    let place = Place::at(postgres.url());
+    if let Some(postgres) = OwnServer::postgres().await {
+        four_servers_share_one_quota_exactly_while_they_are_killed(postgres).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_servers_share_one_quota_exactly_while_they_and_mariadb_are_killed() {
+    if let Some(mariadb) = OwnServer::mariadb().await {
+        four_servers_share_one_quota_exactly_while_they_are_killed(mariadb).await;
+    }
+}
+
+/// So is their database.
+async fn four_servers_share_one_quota_exactly_while_they_are_killed(mut database: OwnServer) {
+    let place = Place::at(database.url());
     let mut random = Random::from_environment();
     let mut seen = Vec::new();
     let rounds = rounds(1);
@@ -45,7 +53,7 @@ async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed
         let crash = (round % 2 == 0).then(|| (random.within(300..2_500), random.within(0..1_500)));
         let [one, two, three, four] = servers;
         let (one, two, three, four, ()) =
-            tokio::join!(one, two, three, four, stop_and_start(&postgres, crash));
+            tokio::join!(one, two, three, four, crash_and_start(&mut database, crash));
         let mut of_round = Seen::default();
         let mut running = Vec::new();
         for (server, shots) in [one, two, three, four] {
@@ -135,12 +143,10 @@ async fn live_and_die(
 }
 
 /// The database crashes after `crash.0` milliseconds and comes back after `crash.1` more.
-async fn stop_and_start(postgres: &Arc<OwnPostgres>, crash: Option<(u64, u64)>) {
+async fn crash_and_start(database: &mut OwnServer, crash: Option<(u64, u64)>) {
     let Some((after, away)) = crash else { return };
     sleep(Duration::from_millis(after)).await;
-    let own = Arc::clone(postgres);
-    spawn_blocking(move || own.stop_immediately()).await.unwrap();
+    database.crash().await;
     sleep(Duration::from_millis(away)).await;
-    let own = Arc::clone(postgres);
-    spawn_blocking(move || own.start()).await.unwrap();
+    database.start().await;
 }

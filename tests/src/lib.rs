@@ -20,7 +20,7 @@ pub mod ledger;
 pub mod limits;
 pub mod load;
 pub mod log;
-pub mod own_postgres;
+pub mod own_server;
 pub mod people;
 pub mod place;
 pub mod proxy;
