@@ -25,5 +25,6 @@ mod rate;
 mod secrets;
 mod start;
 mod stop;
+mod storm;
 mod story;
 mod two_servers;

@@ -15,7 +15,9 @@
 
 pub mod address;
 pub mod binary;
+pub mod footprint;
 pub mod http;
+pub mod leave;
 pub mod ledger;
 pub mod limits;
 pub mod load;
