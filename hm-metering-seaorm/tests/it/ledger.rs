@@ -165,13 +165,7 @@ async fn more_events_than_a_statement_has_parameters_for_are_one_batch() {
         let events: Vec<_> = (0..4_000)
             .map(|number| {
                 let mut event = event(account, None);
-                event.source = (number % 3 > 0).then(|| {
-                    if number % 3 == 1 {
-                        String::new()
-                    } else {
-                        "=x".into()
-                    }
-                });
+                event.source = (number % 3 > 0).then(|| if number % 3 == 1 { "" } else { "=x" }.into());
                 event.endpoint = "/nul\0/it's \"ü\" \\ {NULL}".into();
                 event.units = vec![(MeterName::from_static("tokens"), Units::MAX)];
                 event.first_byte_us = (number % 2 > 0).then_some(u64::MAX);

@@ -183,8 +183,8 @@ pub(super) fn event(account: AccountId, at: Timestamp) -> Event {
         user: None,
         key: None,
         operation: OperationName::from_static("data.query"),
-        endpoint: "/api/v1/data".to_owned(),
-        method: "POST".to_owned(),
+        endpoint: "/api/v1/data".into(),
+        method: "POST".into(),
         source: None,
         status: 200,
         grpc_status: None,
@@ -208,7 +208,7 @@ pub(super) fn refused(account: AccountId, at: Timestamp) -> Event {
     Event {
         status: 429,
         outcome: Outcome::Refused,
-        refusal: Some("quota_exceeded".to_owned()),
+        refusal: Some("quota_exceeded".into()),
         units: Vec::new(),
         response_time_us: 40,
         ..event(account, at)

@@ -1,6 +1,7 @@
 //! The ledger.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -19,13 +20,16 @@ use crate::usage::{
 /// Marks the cursors of [`UsageStore::recent`].
 const LIST: char = 'e';
 
+/// Where an event stands in the order of time.
+type Place = (Timestamp, EventId);
+
 pub(super) struct Ledger {
     capacity: usize,
     batches: HashMap<BatchId, [u8; 32]>,
     ids: HashSet<EventId>,
-    accounts: HashMap<AccountId, BTreeMap<(Timestamp, EventId), Event>>,
+    accounts: HashMap<AccountId, BTreeMap<Place, Arc<Event>>>,
     /// All accounts' events in order of time, to forget the oldest.
-    order: BTreeMap<(Timestamp, EventId), AccountId>,
+    order: BTreeMap<Place, AccountId>,
 }
 
 impl Default for Ledger {
@@ -71,7 +75,7 @@ impl Ledger {
         self.accounts
             .entry(event.account)
             .or_default()
-            .insert(place, event.clone());
+            .insert(place, Arc::new(event.clone()));
     }
 
     fn forget_surplus(&mut self) {
@@ -125,8 +129,9 @@ impl Ledger {
     /// All events, oldest first.
     #[cfg(feature = "testing")]
     pub(super) fn all(&self) -> impl Iterator<Item = &Event> {
-        let of =
-            |(place, account): (&(Timestamp, EventId), &AccountId)| self.accounts.get(account)?.get(place);
+        let of = |(place, account): (&Place, &AccountId)| {
+            self.accounts.get(account)?.get(place).map(|event| &**event)
+        };
         self.order.iter().filter_map(of)
     }
 
@@ -150,7 +155,7 @@ impl Ledger {
         self.accounts
             .get(&query.account)
             .into_iter()
-            .flat_map(move |events| events.range(from..to).map(|(_, event)| event))
+            .flat_map(move |events| events.range(from..to).map(|(_, event)| &**event))
             .filter(|event| query.matches(event))
     }
 }

@@ -20,6 +20,7 @@ use super::{Engine, Meter};
 use crate::id::{IdSource, ReplicaId};
 use crate::measures::{Measures, SinkMeasures};
 use crate::quota::{Holder, LeaseBook, QuotaStore};
+use crate::usage::journal::record::Decoder;
 use crate::usage::journal::{Journal, Log, Opening};
 use crate::usage::{Durability, JournalError, UsageSink};
 
@@ -185,6 +186,7 @@ impl MeterBuilder {
             sink,
             settling,
             replica,
+            decoder: Decoder::new(replica),
             clock: Arc::clone(&self.clock),
             pace: Pace {
                 interval: self.flush_interval,

@@ -6,6 +6,7 @@ use crate::id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 use crate::name::{MeterName, OperationName};
 use crate::time::Timestamp;
 use crate::units::Units;
+use crate::usage::Text;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,7 +77,8 @@ impl Outcome {
 
 /// One finished request. Nothing in it ever changes.
 ///
-/// Times and sizes greater than [`i64::MAX`] are kept as that number.
+/// Times and sizes greater than [`i64::MAX`] are kept as that number. Texts that many events have in common are shared by
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its name for ever.
@@ -92,11 +94,11 @@ pub struct Event {
     /// What was done.
     pub operation: OperationName,
     /// The route, such as `/api/v1/data`: the template where the framework tells it, else the path. At most 256 bytes.
-    pub endpoint: String,
+    pub endpoint: Text,
     /// The HTTP method, at most 32 bytes.
-    pub method: String,
+    pub method: Text,
     /// What the handler says the answer came from, at most 64 bytes.
-    pub source: Option<String>,
+    pub source: Option<Text>,
     /// The HTTP status; 499 when the client went away before there was one.
     pub status: u16,
     /// The status of a gRPC call, from its trailers, or from its head where that is all there is. None for other
@@ -105,9 +107,9 @@ pub struct Event {
     /// How it ended.
     pub outcome: Outcome,
     /// Why we refused it, by the refusal's code.
-    pub refusal: Option<String>,
+    pub refusal: Option<Text>,
     /// The code of the refusal that a shadow quota would have given. The request was served all the same.
-    pub would_refuse: Option<String>,
+    pub would_refuse: Option<Text>,
     /// What was charged, by meter; meters with nothing charged are left out. Sorted by meter, none twice.
     pub units: Vec<(MeterName, Units)>,
     /// Whether units went over a quota, as far as the replica knew: one that does not refuse, or one of which less was left

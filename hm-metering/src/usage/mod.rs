@@ -7,6 +7,7 @@ mod event;
 mod export;
 pub(crate) mod journal;
 mod query;
+mod text;
 mod top;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ pub use event::{Event, Outcome};
 pub use export::Export;
 pub use journal::{Durability, Journal, JournalError, WhenFull};
 pub use query::{Grain, SeriesPoint, UsageQuery, UsageTotals};
+pub use text::Text;
 pub use top::{ActiveAccounts, ActiveSpan, Facet, FacetSums};
 
 use crate::error::StoreResult;

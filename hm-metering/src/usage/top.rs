@@ -32,9 +32,13 @@ impl Facet {
     pub fn of(self, event: &Event) -> Option<String> {
         match self {
             Self::Key => event.key.map(|key| key.to_string()),
-            Self::Endpoint => Some(event.endpoint.clone()),
+            Self::Endpoint => Some(event.endpoint.to_string()),
             Self::Operation => Some(event.operation.as_str().to_owned()),
-            Self::Source => event.source.clone().filter(|source| !source.is_empty()),
+            Self::Source => event
+                .source
+                .as_deref()
+                .filter(|source| !source.is_empty())
+                .map(str::to_owned),
             Self::StatusClass => Some(event.status_class().to_string()),
         }
     }

@@ -100,9 +100,9 @@ impl From<Event> for RequestView {
         let units = event.units_of(&MeterName::REQUESTS).get();
         Self {
             timestamp: event.at,
-            endpoint: event.endpoint,
-            method: event.method,
-            source: event.source,
+            endpoint: event.endpoint.into(),
+            method: event.method.into(),
+            source: event.source.map(Into::into),
             response_time: millis(event.response_time_us),
             status: event.status,
             key_id: event.key.map(|key| key.as_uuid()),

@@ -137,9 +137,9 @@ impl World {
             user: None,
             key: Some(keys[random.below(keys.len() as u64) as usize]),
             operation: OperationName::from_static("data.query"),
-            endpoint: "/api/v1/data".to_owned(),
-            method: "GET".to_owned(),
-            source: Some(["wiki", "arxiv", "news", "weather"][random.below(4) as usize].to_owned()),
+            endpoint: "/api/v1/data".into(),
+            method: "GET".into(),
+            source: Some(["wiki", "arxiv", "news", "weather"][random.below(4) as usize].into()),
             status,
             grpc_status: None,
             outcome: if is_refused {
@@ -147,7 +147,7 @@ impl World {
             } else {
                 Outcome::Completed
             },
-            refusal: is_refused.then(|| "rate_limited".to_owned()),
+            refusal: is_refused.then(|| "rate_limited".into()),
             would_refuse: None,
             units: if status == 200 {
                 vec![(MeterName::REQUESTS, Units::ONE)]

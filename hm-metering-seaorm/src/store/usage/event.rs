@@ -68,9 +68,9 @@ pub(super) fn from_row(row: Model) -> Result<Event, Failure> {
         user: row.user_id.map(UserId::from_uuid),
         key: row.key_id.map(KeyId::from_uuid),
         operation: OperationName::parse(&row.operation).map_err(Failure::unreadable)?,
-        endpoint: row.endpoint,
-        method: row.method,
-        source: row.source,
+        endpoint: row.endpoint.into(),
+        method: row.method.into(),
+        source: row.source.map(Into::into),
         status: u16::try_from(row.status).map_err(Failure::unreadable)?,
         grpc_status: row
             .grpc_status
@@ -78,8 +78,8 @@ pub(super) fn from_row(row: Model) -> Result<Event, Failure> {
             .transpose()
             .map_err(Failure::unreadable)?,
         outcome: Outcome::parse(&row.outcome).ok_or(Failure::CORRUPT)?,
-        refusal: row.refusal,
-        would_refuse: row.would_refuse,
+        refusal: row.refusal.map(Into::into),
+        would_refuse: row.would_refuse.map(Into::into),
         units,
         over: row.over,
         response_time_us: size(row.response_time_us)?,

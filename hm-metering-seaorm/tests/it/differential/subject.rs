@@ -452,7 +452,7 @@ impl Subject {
             at: fixtures::later(hour(happening.at)),
             user: None,
             key: happening.key.map(|key| self.key(key)),
-            source: Some(text(happening.source)),
+            source: Some(text(happening.source).into()),
             status: happening.status,
             outcome: OUTCOMES[usize::from(happening.outcome)],
             units: units

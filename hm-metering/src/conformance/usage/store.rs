@@ -29,7 +29,7 @@ pub async fn events_come_back_as_they_were(fixture: UsageFixture) {
         .map(|outcome| Event {
             user: Some(owner.user),
             key: Some(uuid().into()),
-            source: Some("wiki".to_owned()),
+            source: Some("wiki".into()),
             status: 499,
             outcome,
             units: vec![(MeterName::REQUESTS, Units::MAX), (TOKENS, Units::ONE)],
@@ -73,7 +73,7 @@ pub async fn details_come_back_as_they_were(fixture: UsageFixture) {
         ] {
             events.push(Event {
                 grpc_status,
-                would_refuse: would_refuse.map(str::to_owned),
+                would_refuse: would_refuse.map(Into::into),
                 over,
                 response_time_us: greatest,
                 first_byte_us: first_byte,
@@ -127,20 +127,20 @@ pub async fn text_of_events_comes_back_as_it_was(fixture: UsageFixture) {
     let mut events: Vec<Event> = TEXTS
         .iter()
         .map(|text| Event {
-            endpoint: (*text).to_owned(),
-            method: "PROPFIND".to_owned(),
-            source: Some((*text).to_owned()),
+            endpoint: (*text).into(),
+            method: "PROPFIND".into(),
+            source: Some((*text).into()),
             request_id: (*text).to_owned(),
             ..event(account, at(1))
         })
         .collect();
     events.push(Event {
         operation: OperationName::from_static(name),
-        endpoint: "é".repeat(128),
-        method: "M".repeat(32),
-        source: Some("s".repeat(64)),
-        refusal: Some("r".repeat(64)),
-        would_refuse: Some("w".repeat(64)),
+        endpoint: "é".repeat(128).into(),
+        method: "M".repeat(32).into(),
+        source: Some("s".repeat(64).into()),
+        refusal: Some("r".repeat(64).into()),
+        would_refuse: Some("w".repeat(64).into()),
         units: vec![(MeterName::from_static(name), Units::ONE)],
         request_id: "i".repeat(128),
         ..event(account, at(2))

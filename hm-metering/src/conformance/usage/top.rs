@@ -30,9 +30,9 @@ fn mixed(account: AccountId) -> Vec<Event> {
         let one = event(account, at(number as i64 * 2_999 - 77));
         let one = Event {
             key: keys.get(share).map(|key| (*key).into()),
-            endpoint: endpoints[share.min(3)].to_owned(),
+            endpoint: endpoints[share.min(3)].into(),
             operation: operations[share.min(2)].clone(),
-            source: ["wiki", "WIKI"].get(share).map(|source| (*source).to_owned()),
+            source: ["wiki", "WIKI"].get(share).map(|source| (*source).into()),
             status: [200, 404, 500, 301][share.min(3)],
             ..one
         };
@@ -136,7 +136,7 @@ pub async fn the_top_is_bounded(fixture: UsageFixture) {
     let most = UsageQuery::MAX_TOP;
     let events: Vec<_> = (0..most + 50)
         .map(|number| Event {
-            endpoint: format!("/{number}"),
+            endpoint: format!("/{number}").into(),
             ..event(account, at(1))
         })
         .collect();

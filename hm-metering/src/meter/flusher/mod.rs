@@ -3,6 +3,7 @@
 mod attempt;
 mod part;
 mod send;
+mod sums;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use crate::measures::{Measures, SinkMeasures};
 use crate::quota::{Holder, LeaseBook, QuotaStore, Settlement};
 use crate::time::Clock;
 use crate::usage::UsageSink;
-use crate::usage::journal::record;
+use crate::usage::journal::record::Decoder;
 use crate::usage::journal::{Next, Trail};
-use part::{Entry, Part};
+use part::Part;
 
 /// How events are put together.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,7 @@ pub(crate) struct Flusher {
     /// None for sinks that only hear of events.
     pub(crate) settling: Option<Settling>,
     pub(crate) replica: ReplicaId,
+    pub(crate) decoder: Decoder,
     pub(crate) trail: Trail,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pace: Pace,
@@ -181,9 +183,14 @@ impl Flusher {
     fn collect(&mut self) -> Option<Part> {
         let sent = self.trail.progress().sent;
         let start = self.trail.reader.position();
-        let mut entries = Vec::new();
+        let ready = self.trail.log.appended().saturating_sub(self.read);
+        let mut part = Part::with_room(
+            self.pace
+                .batch_len_max
+                .min(usize::try_from(ready).unwrap_or(usize::MAX)),
+        );
         let (mut epoch, mut records, mut unread) = (None, 0, 0);
-        while entries.len() < self.pace.batch_len_max || sent.is_some() {
+        while part.events.len() < self.pace.batch_len_max || sent.is_some() {
             if sent.is_some_and(|sent| self.trail.reader.position() >= sent.end) {
                 break;
             }
@@ -193,25 +200,21 @@ impl Flusher {
                     let is_own = of == self.trail.log.epoch();
                     records += u64::from(is_own);
                     self.read += u64::from(is_own);
-                    match record::decode(&self.payload, self.replica) {
+                    match self.decoder.decode(&self.payload) {
                         Some(record) => {
-                            entries.push(Entry {
-                                record,
-                                end: self.trail.reader.position(),
-                                records,
-                            });
+                            part.push(record, self.trail.reader.position(), records);
                             records = 0;
                         }
                         None => unread += 1,
                     }
                 }
                 // A run of which nothing can be read any more.
-                Next::OtherRun if entries.is_empty() => epoch = None,
+                Next::OtherRun if part.events.is_empty() => epoch = None,
                 Next::OtherRun | Next::Nothing | Next::Pending => break,
             }
         }
         self.note_losses(unread);
-        if entries.is_empty() {
+        if part.events.is_empty() {
             let end = self.trail.reader.position();
             if end != start || sent.is_some() {
                 self.trail.note_done(end, records);
@@ -219,12 +222,9 @@ impl Flusher {
             // Nothing is left of what was sent. What follows may be of an earlier run as well.
             return sent.and_then(|_| self.collect());
         }
-        let resent = sent.filter(|sent| Some(self.trail.progress().epoch) == epoch && sent.events > 0);
-        Some(Part {
-            entries,
-            epoch: epoch.unwrap_or_default(),
-            resent,
-        })
+        part.resent = sent.filter(|sent| Some(self.trail.progress().epoch) == epoch && sent.events > 0);
+        part.epoch = epoch.unwrap_or_default();
+        Some(part)
     }
 
     fn note(&self, settlements: &[Settlement], note: impl Fn(&LeaseBook, &Settlement)) {

@@ -1,75 +1,63 @@
 //! What goes into one batch, and how it is divided if the sink does not take it.
 
-use std::collections::HashMap;
-
 use crate::name::PlanId;
-use crate::quota::{FencingToken, QuotaKey, Settlement};
-use crate::units::Units;
 use crate::usage::Event;
-use crate::usage::journal::record::Record;
+use crate::usage::journal::record::{Charges, Record};
 use crate::usage::journal::{Position, Sent};
 
 /// Records on their way into one batch.
 pub(super) struct Part {
-    pub(super) entries: Vec<Entry>,
+    pub(super) events: Vec<Event>,
+    /// One for each event.
+    pub(super) ends: Vec<End>,
     pub(super) epoch: u64,
     /// The batch that an earlier run sent, if it is that one.
     pub(super) resent: Option<Sent>,
 }
 
-pub(super) struct Entry {
-    pub(super) record: Record,
-    pub(super) end: Position,
-    /// How many records of this run lie between the entry before and here.
+/// What belongs to an event and not into its batch.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) plan: Option<PlanId>,
+    pub(super) charges: Charges,
+    /// Behind its record.
+    pub(super) at: Position,
+    /// How many records of this run lie between the event before and here.
     pub(super) records: u64,
 }
 
-/// What is left of an entry while its event is in a batch.
-pub(super) type End = (Charges, Position, u64);
-type Charges = smallvec::SmallVec<[Settlement; 1]>;
-
 impl Part {
-    pub(super) fn again(events: Vec<Event>, ends: Vec<End>, epoch: u64) -> Self {
-        let entry = |(event, (settlements, end, records))| Entry {
-            record: Record { event, settlements },
-            end,
-            records,
-        };
+    /// An empty one, with room for so many.
+    pub(super) fn with_room(events: usize) -> Self {
         Self {
-            entries: events.into_iter().zip(ends).map(entry).collect(),
-            epoch,
+            events: Vec::with_capacity(events),
+            ends: Vec::with_capacity(events),
+            epoch: 0,
             resent: None,
         }
     }
 
+    pub(super) fn push(&mut self, record: Record, at: Position, records: u64) {
+        let Record { event, plan, charges } = record;
+        self.events.push(event);
+        self.ends.push(End {
+            plan,
+            charges,
+            at,
+            records,
+        });
+    }
+
     /// In the order in which a stack gives them back.
     pub(super) fn halves(mut self) -> [Self; 2] {
+        let half = self.events.len() / 2;
         let second = Self {
-            entries: self.entries.split_off(self.entries.len() / 2),
+            events: self.events.split_off(half),
+            ends: self.ends.split_off(half),
             epoch: self.epoch,
             resent: None,
         };
+        self.resent = None;
         [second, self]
     }
-}
-
-/// The charges of several requests, summed up by counter, lease, plan and limit; in the order of the counters.
-pub(super) fn settlements<'a>(charges: impl Iterator<Item = &'a Settlement>) -> Vec<Settlement> {
-    type Key<'a> = (&'a QuotaKey, Option<FencingToken>, &'a PlanId, Option<Units>);
-    let mut sums: HashMap<Key<'_>, Units> = HashMap::new();
-    for charge in charges {
-        let key = (&charge.key, charge.lease, &charge.plan, charge.limit);
-        let sum = sums.entry(key).or_default();
-        *sum = sum.plus(charge.units);
-    }
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort();
-    let settlement = |((key, lease, plan, limit), units): (Key<'_>, Units)| Settlement {
-        key: key.clone(),
-        plan: plan.clone(),
-        limit,
-        lease,
-        units,
-    };
-    sums.into_iter().map(settlement).collect()
 }

@@ -1,15 +1,16 @@
 //! Sending what was collected, batch by batch.
 
+use std::mem;
 use std::sync::Arc;
 
 use tracing::Instrument;
 
 use super::Flusher;
 use super::attempt::Sending;
-use super::part::{End, Part, settlements};
+use super::part::Part;
+use super::sums::settlements;
 use crate::quota::LeaseBook;
 use crate::usage::journal::Sent;
-use crate::usage::journal::record::Record;
 use crate::usage::{Batch, BatchId};
 
 impl Flusher {
@@ -17,20 +18,20 @@ impl Flusher {
     /// wrong stands alone; that one is given up with an error in the log. False when the rest is left to a later run.
     pub(super) async fn send(&mut self, part: Part) -> bool {
         let mut parts = vec![part];
-        while let Some(part) = parts.pop() {
-            let Some(last) = part.entries.last() else {
+        while let Some(mut part) = parts.pop() {
+            let Some(last) = part.ends.last() else {
                 continue;
             };
-            let (end, epoch, resent) = (last.end, part.epoch, part.resent);
-            let records = part.entries.iter().map(|entry| entry.records).sum();
+            let (end, epoch, resent) = (last.at, part.epoch, part.resent);
+            let records = part.ends.iter().map(|end| end.records).sum();
             let number = self.number_for(epoch, resent);
-            let events = part.entries.len() as u64;
+            let events = part.events.len() as u64;
             self.trail.note_sent(epoch, Sent { number, end, events });
             if self.pace.syncs {
                 self.trail.sync().await;
             }
             let is_this_run = epoch == self.trail.log.epoch();
-            let (batch, ends) = self.batch(part, number);
+            let batch = self.batch(&mut part, number);
             if is_this_run {
                 self.note(&batch.settlements, LeaseBook::note_submitted);
             }
@@ -76,7 +77,10 @@ impl Flusher {
                             }
                             self.trail.note_done(end, records);
                         }
-                        _ => parts.extend(Part::again(batch.events, ends, epoch).halves()),
+                        _ => {
+                            part.events = batch.events;
+                            parts.extend(part.halves());
+                        }
                     }
                 }
                 Sending::Left => return false,
@@ -94,29 +98,21 @@ impl Flusher {
         }
     }
 
-    fn batch(&self, part: Part, number: u64) -> (Arc<Batch>, Vec<End>) {
+    /// A batch of the part's events, which it takes out of it.
+    fn batch(&self, part: &mut Part, number: u64) -> Arc<Batch> {
         let settlements = match &self.settling {
-            Some(_) => settlements(part.entries.iter().flat_map(|entry| &entry.record.settlements)),
+            Some(_) => settlements(&part.events, &part.ends),
             None => Vec::new(),
         };
-        let (events, ends) = part
-            .entries
-            .into_iter()
-            .map(|entry| {
-                let Record { event, settlements } = entry.record;
-                (event, (settlements, entry.end, entry.records))
-            })
-            .unzip();
-        let batch = Batch {
+        Arc::new(Batch {
             id: BatchId {
                 replica: self.replica,
                 epoch: part.epoch,
                 number,
             },
             created_at: self.clock.now(),
-            events,
+            events: mem::take(&mut part.events),
             settlements,
-        };
-        (Arc::new(batch), ends)
+        })
     }
 }

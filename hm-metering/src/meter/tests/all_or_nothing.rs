@@ -87,8 +87,9 @@ async fn refused_requests_are_in_nobodys_way() {
     for (position, units) in [(0, 2 * EACH as u64), (1, 0)] {
         let lease = replica.lease(position);
         lease.window().learn(Balance::default());
-        lease.window().grant(Units::new(units), u64::MAX, 0);
+        // While nothing is left here, so that it holds for a single unit: nobody asks the store for the last ones.
         lease.window().set_exhausted(Units::MAX, u64::MAX);
+        lease.window().grant(Units::new(units), u64::MAX, 0);
     }
     let (good, bad) = (operation(1, 1, None), operation(1, 1, Some(1)));
     // As many as the limits have room for; if one that is refused took anything even for a moment, one of these would miss it.

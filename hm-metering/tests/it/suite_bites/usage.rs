@@ -104,7 +104,7 @@ impl Broken {
             event.response_time_us = event.response_time_us / 1_000 * 1_000;
         }
         if self.has(Fault::TrimsText) {
-            event.endpoint = event.endpoint.trim().to_owned();
+            event.endpoint = event.endpoint.trim().into();
         }
         if self.has(Fault::DropsTheUser) {
             event.user = None;

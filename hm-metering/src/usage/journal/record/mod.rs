@@ -6,12 +6,13 @@
 
 mod decode;
 mod encode;
+mod memo;
 
 use std::ops::BitOr;
 
 use smallvec::SmallVec;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::Decoder;
 
 use crate::id::{AccountId, EventId, KeyId, UserId};
 use crate::name::{MeterName, PlanId};
@@ -75,8 +76,13 @@ pub(crate) struct Charge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) event: Event,
-    pub(crate) settlements: SmallVec<[Settlement; 1]>,
+    /// The plan that held; none where nothing was charged.
+    pub(crate) plan: Option<PlanId>,
+    pub(crate) charges: Charges,
 }
+
+/// What one request was charged.
+pub(crate) type Charges = SmallVec<[Charge; 1]>;
 
 /// Which of the optional fields are there.
 #[derive(Clone, Copy, PartialEq, Eq)]
