@@ -3,18 +3,16 @@
 //! `HM_TEST_ROUNDS` says how many rounds there are: one unless it is set, twenty in CI, any number for a campaign.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hm_system_tests::ledger::Ledger;
-use hm_system_tests::load::{Load, Shots, fire};
-use hm_system_tests::own_postgres::OwnPostgres;
+use hm_system_tests::load::{Load, Shots};
+use hm_system_tests::own_server::OwnServer;
 use hm_system_tests::people::{Key, Person};
 use hm_system_tests::place::Place;
 use hm_system_tests::random::{Random, rounds};
+use hm_system_tests::seen::Seen;
 use hm_system_tests::server::{Server, Settings, run};
-use hm_system_tests::wait::until;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// How often each server is killed in a round.
@@ -25,13 +23,23 @@ const CALLS: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed() {
-    let Some(postgres) = OwnPostgres::start_new() else {
-        return;
-    };
-    let postgres = Arc::new(postgres);
-    let place = Place::at(postgres.url());
+    if let Some(postgres) = OwnServer::postgres().await {
+        four_servers_share_one_quota_exactly_while_they_are_killed(postgres).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_servers_share_one_quota_exactly_while_they_and_mariadb_are_killed() {
+    if let Some(mariadb) = OwnServer::mariadb().await {
+        four_servers_share_one_quota_exactly_while_they_are_killed(mariadb).await;
+    }
+}
+
+/// So is their database.
+async fn four_servers_share_one_quota_exactly_while_they_are_killed(mut database: OwnServer) {
+    let place = Place::at(database.url());
     let mut random = Random::from_environment();
-    let mut names = Names::default();
+    let mut seen = Vec::new();
     let rounds = rounds(1);
     for round in 0..rounds {
         let (person, key) = sign_up(&place, round).await;
@@ -45,32 +53,32 @@ async fn four_servers_share_one_quota_exactly_while_they_and_postgres_are_killed
         let crash = (round % 2 == 0).then(|| (random.within(300..2_500), random.within(0..1_500)));
         let [one, two, three, four] = servers;
         let (one, two, three, four, ()) =
-            tokio::join!(one, two, three, four, stop_and_start(&postgres, crash));
-        let mut admitted = 0;
+            tokio::join!(one, two, three, four, crash_and_start(&mut database, crash));
+        let mut of_round = Seen::default();
         let mut running = Vec::new();
         for (server, shots) in [one, two, three, four] {
-            admitted += names.add(&shots);
+            shots.iter().for_each(|shots| of_round.add(shots));
             running.push(server);
         }
-        let spent = admitted;
-        admitted += use_up(&running[0], &person, &key, &mut names, round).await;
+        let spent = of_round.admitted;
         assert!(
-            admitted <= QUOTA,
-            "{admitted} admitted in round {round}, more than {QUOTA}"
+            spent <= QUOTA,
+            "{spent} served in round {round}, more than {QUOTA}"
         );
-        eprintln!(
-            "round {round}: {spent} units spent between kills, {} afterwards",
-            admitted - spent
-        );
+        of_round.use_up(&running[0], &person, &key, QUOTA).await;
+        let rest = of_round.admitted - spent;
+        eprintln!("round {round}: {spent} units spent between kills, {rest} afterwards");
         for server in running {
             server.stop().await;
         }
+        seen.push(of_round);
     }
 
     let ended = run(&place, &settings(0), &["check"]).await;
     assert_eq!(ended.code, 0, "counters, events and sums agree: {}", ended.text);
     let ledger = Ledger::read(&place).await;
-    ledger.must_have_once(&names.answered, &names.sent);
+    let of_all = |names: fn(&Seen) -> &BTreeSet<String>| seen.iter().flat_map(names).cloned().collect();
+    ledger.must_have_once(&of_all(|seen| &seen.answered), &of_all(|seen| &seen.sent));
     let quota = i64::try_from(QUOTA).unwrap();
     let accounts = ledger.by_account();
     assert_eq!(accounts.len(), rounds);
@@ -135,61 +143,10 @@ async fn live_and_die(
 }
 
 /// The database crashes after `crash.0` milliseconds and comes back after `crash.1` more.
-async fn stop_and_start(postgres: &Arc<OwnPostgres>, crash: Option<(u64, u64)>) {
+async fn crash_and_start(database: &mut OwnServer, crash: Option<(u64, u64)>) {
     let Some((after, away)) = crash else { return };
     sleep(Duration::from_millis(after)).await;
-    let own = Arc::clone(postgres);
-    spawn_blocking(move || own.stop_immediately()).await.unwrap();
+    database.crash().await;
     sleep(Duration::from_millis(away)).await;
-    let own = Arc::clone(postgres);
-    spawn_blocking(move || own.start()).await.unwrap();
-}
-
-/// Requests by what their clients know of them.
-#[derive(Default)]
-struct Names {
-    sent: BTreeSet<String>,
-    answered: BTreeSet<String>,
-}
-
-impl Names {
-    /// Answers how many were served.
-    fn add(&mut self, shots: &[Shots]) -> usize {
-        for shot in shots.iter().flat_map(|shots| &shots.0) {
-            self.sent.insert(shot.request_id.clone());
-            match &shot.answer {
-                None => continue,
-                Some(answer) if answer.status == 200 => {}
-                // Said while the database is away, served to nobody, and not always recorded.
-                Some(answer) if answer.status == 503 => {
-                    answer.problem(503, "temporarily_unavailable");
-                    continue;
-                }
-                Some(answer) => {
-                    answer.problem(429, "quota_exceeded");
-                }
-            }
-            self.answered.insert(shot.request_id.clone());
-        }
-        shots.iter().map(|shots| shots.admitted().len()).sum()
-    }
-}
-
-/// Spends what is left of the quota, to the last unit: what dead servers had leased and not spent is there again.
-async fn use_up(server: &Server, person: &Person, key: &Key, names: &mut Names, round: usize) -> usize {
-    let (mut portion, mut admitted) = (0, 0);
-    until("the whole quota is used", Duration::from_secs(120), async || {
-        portion += 1;
-        let shots = fire(
-            server.address(),
-            &key.text,
-            100,
-            &format!("round-{round}-rest-{portion}"),
-        )
-        .await;
-        admitted += names.add(&[shots]);
-        (person.usage(server).await["used"] == QUOTA).then_some(())
-    })
-    .await;
-    admitted
+    database.start().await;
 }

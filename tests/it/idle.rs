@@ -7,6 +7,7 @@ use hm_system_tests::limits::allow_open_files;
 use hm_system_tests::people::Person;
 use hm_system_tests::place::Place;
 use hm_system_tests::server::{Server, Settings};
+use hm_system_tests::skip::skipped;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -16,9 +17,9 @@ const IDLE: usize = 1_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_idle_connections_are_in_nobodys_way() {
     if !allow_open_files(2 * IDLE as u64 + 500) {
-        // Past the test runner, which keeps what a passing test prints to itself.
-        let text = format!("SKIPPED: this machine lets no process open {IDLE} connections (ulimit -n)\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        skipped(&format!(
+            "this machine lets no process open {IDLE} connections (ulimit -n)"
+        ));
         return;
     }
     let place = Place::on_sqlite();

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hm_system_tests::ledger::Ledger;
-use hm_system_tests::load::{Load, Shots, fire};
+use hm_system_tests::load::Load;
 use hm_system_tests::on_every_database;
 use hm_system_tests::people::{Key, Person};
 use hm_system_tests::place::Place;
 use hm_system_tests::random::Random;
+use hm_system_tests::seen::Seen;
 use hm_system_tests::server::{Server, Settings};
-use hm_system_tests::wait::until;
 use tokio::time::sleep;
 
 /// How often the server is killed.
@@ -51,12 +51,7 @@ async fn fifty_kills_under_load_lose_nothing_and_double_nothing(place: Place) {
 
     let server = Server::start(&place, &settings).await;
     for ((person, key), seen) in people.iter().zip(&mut seen) {
-        use_up(&server, person, key, seen).await;
-        assert!(
-            seen.admitted <= QUOTA,
-            "{} admitted, more than {QUOTA}",
-            seen.admitted
-        );
+        seen.use_up(&server, person, key, QUOTA).await;
     }
     server.stop().await;
 
@@ -75,37 +70,6 @@ async fn fifty_kills_under_load_lose_nothing_and_double_nothing(place: Place) {
     }
 }
 
-/// What the clients of an account saw.
-#[derive(Default)]
-struct Seen {
-    sent: BTreeSet<String>,
-    answered: BTreeSet<String>,
-    admitted: usize,
-}
-
-impl Seen {
-    fn add(&mut self, shots: &Shots) {
-        for shot in &shots.0 {
-            self.sent.insert(shot.request_id.clone());
-            let Some(answer) = &shot.answer else { continue };
-            match answer.status {
-                200 => {}
-                // A database that is busy with what the dead servers left may keep a request waiting for too long. That is
-                // said, served to nobody, and not always recorded.
-                503 => {
-                    answer.problem(503, "temporarily_unavailable");
-                    continue;
-                }
-                _ => {
-                    answer.problem(429, "quota_exceeded");
-                }
-            }
-            self.answered.insert(shot.request_id.clone());
-        }
-        self.admitted += shots.admitted().len();
-    }
-}
-
 async fn sign_up(place: &Place, settings: &Settings) -> Vec<(Person, Key)> {
     let server = Server::start(place, settings).await;
     let mut people = Vec::new();
@@ -116,17 +80,4 @@ async fn sign_up(place: &Place, settings: &Settings) -> Vec<(Person, Key)> {
     }
     server.stop().await;
     people
-}
-
-/// Spends what is left of a quota.
-async fn use_up(server: &Server, person: &Person, key: &Key, seen: &mut Seen) {
-    key.keep_secret(server);
-    let mut portion = 0;
-    until("the whole quota is used", Duration::from_secs(60), async || {
-        portion += 1;
-        let name = format!("{}-rest-{portion}", person.email);
-        seen.add(&fire(server.address(), &key.text, 100, &name).await);
-        (person.usage(server).await["used"] == QUOTA).then_some(())
-    })
-    .await;
 }

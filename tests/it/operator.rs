@@ -1,9 +1,6 @@
 //! Operators' commands as processes of their own, beside servers that work.
 
-use std::process::Command;
-
 use hm_metering_seaorm::sea_orm::ConnectionTrait;
-use hm_metering_seaorm::testing::TestDatabase;
 use hm_system_tests::load::Load;
 use hm_system_tests::on_every_database;
 use hm_system_tests::people::Person;
@@ -99,59 +96,4 @@ async fn a_schema_from_the_future_is_refused_with_its_own_exit_code(place: Place
             assert!(ended.text.contains(part), "{arguments:?}: {}", ended.text);
         }
     }
-}
-
-/// The address without the parameters of our driver, which PostgreSQL's own tools don't know.
-fn of_tools(url: &str) -> &str {
-    url.split_once('?').map_or(url, |(address, _)| address)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_database_comes_back_from_its_own_tools_and_the_ledger_agrees() {
-    let Some(place) = Place::on_postgres().await else {
-        return;
-    };
-    if Command::new("pg_dump").arg("--version").output().is_err() {
-        let text = "SKIPPED: there is no pg_dump\n";
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
-        return;
-    }
-    let settings = quick();
-    let server = Server::start(&place, &settings).await;
-    let ada = Person::register(&server, "ada@example.org").await;
-    let key = ada.create_key(&server, "load").await;
-    let load = Load::begin(server.address(), &key.text, usize::MAX, "dump");
-    load.reach(100).await;
-    let file = place.folder().join("hm.dump");
-    // While the server works: a dump is the state of one moment.
-    let dump = Command::new("pg_dump")
-        .arg("--format=custom")
-        .arg("--file")
-        .arg(&file)
-        .arg(of_tools(&place.url()))
-        .output();
-    let dump = dump.unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    server.stop().await;
-    load.end().await;
-
-    let empty = TestDatabase::empty_postgres().await.unwrap().unwrap();
-    let restore = Command::new("pg_restore")
-        .args(["--no-owner", "--exit-on-error", "--dbname", of_tools(empty.url())])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(
-        restore.status.success(),
-        "{}",
-        String::from_utf8_lossy(&restore.stderr)
-    );
-    let restored = settings.variable("DATABASE_URL", empty.url());
-    let ended = run(&place, &restored, &["check"]).await;
-    assert_eq!(ended.code, 0, "{}", ended.text);
-    assert!(ended.text.contains("checked 1 accounts"), "{}", ended.text);
-    let ended = run(&place, &restored, &["backup", "x.sqlite"]).await;
-    assert_eq!(ended.code, 1, "{}", ended.text);
-    assert!(ended.text.contains("pg_dump"), "{}", ended.text);
-    empty.close().await.unwrap();
 }

@@ -20,10 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A request that is being put together.
 #[derive(Clone, Debug)]
 pub struct Call {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Call {
@@ -180,6 +180,16 @@ impl Connection {
             Err(_) => panic!("a request was not answered within {PATIENCE:?}"),
         }
     }
+}
+
+/// Sends one request on a connection of its own.
+///
+/// # Panics
+///
+/// When it is not answered.
+pub async fn once(address: SocketAddr, call: Call) -> Answer {
+    let answer = async { Connection::open(address).await?.send(call).await };
+    answer.await.unwrap_or_else(|cut_off| panic!("{cut_off}"))
 }
 
 /// An answer, read to its end.

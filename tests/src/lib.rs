@@ -13,17 +13,22 @@
     reason = "test support: what is not as it should be fails the test"
 )]
 
+pub mod address;
 pub mod binary;
+pub mod footprint;
 pub mod http;
+pub mod leave;
 pub mod ledger;
 pub mod limits;
 pub mod load;
 pub mod log;
-pub mod own_postgres;
+pub mod own_server;
 pub mod people;
 pub mod place;
 pub mod proxy;
 pub mod random;
 pub mod raw;
+pub mod seen;
 pub mod server;
+pub mod skip;
 pub mod wait;

@@ -10,6 +10,8 @@ use hm_metering_seaorm::sea_orm::{
 use hm_metering_seaorm::testing::TestDatabase;
 use tempfile::TempDir;
 
+use crate::address::Address;
+
 /// A folder and an empty database; both go away with this value.
 #[derive(Debug)]
 pub struct Place {
@@ -99,13 +101,7 @@ impl Place {
     /// When it is a file.
     #[must_use]
     pub fn url_by_way_of(&self, address: SocketAddr) -> String {
-        let url = self.url();
-        let (scheme, rest) = url.split_once("://").expect("an address");
-        let (authority, database) = rest.split_once('/').expect("a database on a server");
-        let user = authority
-            .rsplit_once('@')
-            .map_or(String::new(), |(user, _)| format!("{user}@"));
-        format!("{scheme}://{user}{address}/{database}")
+        Address::of(&self.url()).by_way_of(address)
     }
 
     /// Where the database's server listens.
@@ -116,17 +112,8 @@ impl Place {
     #[must_use]
     pub fn database_server(&self) -> String {
         let url = self.url();
-        let (scheme, rest) = url.split_once("://").expect("an address");
-        let (authority, _) = rest.split_once('/').expect("a database on a server");
-        let address = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, address)| address);
-        if address.contains(':') {
-            address.to_owned()
-        } else {
-            let port = if scheme == "postgres" { 5432 } else { 3306 };
-            format!("{address}:{port}")
-        }
+        let address = Address::of(&url);
+        format!("{}:{}", address.host, address.port)
     }
 
     /// Takes the SQLite file's one right to write.

@@ -20,6 +20,12 @@ impl Random {
         Self(seed)
     }
 
+    /// Another row, for somebody who counts on their own.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        Self(self.within(0..u64::MAX))
+    }
+
     /// The next number in a range.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::binary::hm_server;
-use crate::http::{Answer, Call, Connection};
+use crate::footprint::Footprint;
+use crate::http::{Answer, Call, Connection, once};
 use crate::log::Log;
 use crate::place::Place;
 use crate::wait::until;
@@ -182,6 +183,12 @@ impl Server {
         &self.process.log
     }
 
+    /// What it holds of the system now; `None` where the system does not say.
+    #[must_use]
+    pub fn footprint(&self) -> Option<Footprint> {
+        Footprint::of(self.process.child.id())
+    }
+
     /// Remembers what must never be in the log.
     ///
     /// # Panics
@@ -198,8 +205,7 @@ impl Server {
     ///
     /// When it is not answered.
     pub async fn call(&self, call: Call) -> Answer {
-        let answer = async { Connection::open(self.address).await?.send(call).await };
-        answer.await.unwrap_or_else(|cut_off| panic!("{cut_off}"))
+        once(self.address, call).await
     }
 
     /// Sends SIGTERM.

@@ -24,9 +24,13 @@ mod postgres;
 mod service;
 
 use sea_orm::{DatabaseConnection, DbErr};
+#[cfg(feature = "sqlite")]
 use sea_orm_migration::MigratorTrait;
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use self::service::{OwnDatabase, Service};
 use crate::connect::{Options, connect};
+#[cfg(feature = "sqlite")]
 use crate::migration::Migrator;
 
 /// A database that goes away with this value.
@@ -38,15 +42,8 @@ pub struct TestDatabase {
     _place: Place,
 }
 
-#[derive(Debug)]
-enum Place {
-    #[cfg(feature = "sqlite")]
-    Folder(#[expect(dead_code, reason = "removes the folder when dropped")] tempfile::TempDir),
-    #[cfg(feature = "postgres")]
-    Postgres(#[expect(dead_code, reason = "drops the database when dropped")] postgres::OwnDatabase),
-    #[cfg(feature = "mysql")]
-    MySql(#[expect(dead_code, reason = "drops the database when dropped")] mysql::OwnDatabase),
-}
+/// A folder, or a database on a server, that is removed when this is dropped.
+type Place = Box<dyn std::fmt::Debug + Send + Sync>;
 
 impl TestDatabase {
     /// An SQLite file in a temporary folder, migrated.
@@ -56,7 +53,9 @@ impl TestDatabase {
     /// When the file can't be made or migrated.
     #[cfg(feature = "sqlite")]
     pub async fn sqlite() -> Result<Self, DbErr> {
-        Self::empty_sqlite().await?.migrated().await
+        let database = Self::empty_sqlite().await?;
+        Migrator::up(&database.connection, None).await?;
+        Ok(database)
     }
 
     /// An SQLite file in a temporary folder, without tables.
@@ -71,12 +70,7 @@ impl TestDatabase {
             "sqlite://{}?mode=rwc",
             folder.path().join("test.sqlite").display()
         );
-        let connection = connect(&url, &Options::default()).await?;
-        Ok(Self {
-            url,
-            connection,
-            _place: Place::Folder(folder),
-        })
+        Self::at(url, Box::new(folder)).await
     }
 
     /// A database on the PostgreSQL server for tests, migrated; `None` when no server answers.
@@ -86,10 +80,7 @@ impl TestDatabase {
     /// When the server refuses, or doesn't answer and `HM_REQUIRE_SERVICES=1`.
     #[cfg(feature = "postgres")]
     pub async fn postgres() -> Result<Option<Self>, DbErr> {
-        match Self::empty_postgres().await? {
-            Some(database) => database.migrated().await.map(Some),
-            None => Ok(None),
-        }
+        Self::migrated_on::<postgres::Postgres>().await
     }
 
     /// A database on the PostgreSQL server for tests, without tables; `None` when no server answers.
@@ -99,16 +90,7 @@ impl TestDatabase {
     /// As [`TestDatabase::postgres`].
     #[cfg(feature = "postgres")]
     pub async fn empty_postgres() -> Result<Option<Self>, DbErr> {
-        let Some(own) = postgres::OwnDatabase::create().await? else {
-            return Ok(None);
-        };
-        let url = own.url().to_owned();
-        let connection = connect(&url, &Options::default()).await?;
-        Ok(Some(Self {
-            url,
-            connection,
-            _place: Place::Postgres(own),
-        }))
+        Self::on::<postgres::Postgres>().await
     }
 
     /// A database on the MariaDB or MySQL server for tests, migrated; `None` when no server answers.
@@ -118,11 +100,7 @@ impl TestDatabase {
     /// When the server refuses, or doesn't answer and `HM_REQUIRE_SERVICES=1`.
     #[cfg(feature = "mysql")]
     pub async fn mysql() -> Result<Option<Self>, DbErr> {
-        let Some(database) = Self::empty_mysql().await? else {
-            return Ok(None);
-        };
-        mysql::migrate(&database.connection).await?;
-        Ok(Some(database))
+        Self::migrated_on::<mysql::MySql>().await
     }
 
     /// A database on the MariaDB or MySQL server for tests, without tables; `None` when no server answers.
@@ -132,16 +110,7 @@ impl TestDatabase {
     /// As [`TestDatabase::mysql`].
     #[cfg(feature = "mysql")]
     pub async fn empty_mysql() -> Result<Option<Self>, DbErr> {
-        let Some(own) = mysql::OwnDatabase::create().await? else {
-            return Ok(None);
-        };
-        let url = own.url().to_owned();
-        let connection = connect(&url, &Options::default()).await?;
-        Ok(Some(Self {
-            url,
-            connection,
-            _place: Place::MySql(own),
-        }))
+        Self::on::<mysql::MySql>().await
     }
 
     /// One of each kind that is compiled in and there, migrated.
@@ -199,8 +168,29 @@ impl TestDatabase {
         self.connection.close_by_ref().await
     }
 
-    async fn migrated(self) -> Result<Self, DbErr> {
-        Migrator::up(&self.connection, None).await?;
-        Ok(self)
+    async fn at(url: String, place: Place) -> Result<Self, DbErr> {
+        let connection = connect(&url, &Options::default()).await?;
+        Ok(Self {
+            url,
+            connection,
+            _place: place,
+        })
+    }
+
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    async fn on<S: Service>() -> Result<Option<Self>, DbErr> {
+        match OwnDatabase::<S>::create().await? {
+            Some(own) => Self::at(own.url(), Box::new(own)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    async fn migrated_on<S: Service>() -> Result<Option<Self>, DbErr> {
+        let database = Self::on::<S>().await?;
+        if let Some(database) = &database {
+            S::migrate(&database.connection).await?;
+        }
+        Ok(database)
     }
 }
