@@ -22,3 +22,4 @@ mod listening;
 mod migrations;
 mod periods;
 mod rows;
+mod upgrade;
