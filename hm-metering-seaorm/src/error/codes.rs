@@ -35,11 +35,12 @@ impl Code<'_> {
     }
 
     /// Serialization failure, deadlock, and a record, or a table's definition, that changed since the transaction's view of
-    /// it began. SQLite has none of them here: every transaction that writes begins with the write lock, and one that could
-    /// not get it in time has waited long enough.
+    /// it began. On PostgreSQL also a row that may not be where it was going: none of our tables has checks, so its place was
+    /// made elsewhere while it was on its way. SQLite has none of them here: every transaction that writes begins with the
+    /// write lock, and one that could not get it in time has waited long enough.
     pub(super) fn lost_a_race(self) -> bool {
         match self {
-            Self::Postgres(state) => matches!(state, "40001" | "40P01"),
+            Self::Postgres(state) => matches!(state, "40001" | "40P01" | "23514"),
             Self::MySql(number, _) => matches!(number, 1020 | 1213 | 1412),
             Self::Sqlite(_) | Self::Unknown => false,
         }
@@ -165,6 +166,7 @@ mod tests {
         for code in [
             Code::Postgres("40001"),
             Code::Postgres("40P01"),
+            Code::Postgres("23514"),
             Code::MySql(1213, "40001"),
             Code::MySql(1412, "HY000"),
         ] {

@@ -20,6 +20,7 @@ mod fixtures;
 mod ledger;
 mod listening;
 mod migrations;
+mod partitions;
 mod periods;
 mod rows;
 mod upgrade;

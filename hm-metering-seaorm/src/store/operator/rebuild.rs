@@ -8,7 +8,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IsolationLevel, QueryFilter,
 };
 
-use super::marks;
+use super::{marks, partitions};
 use crate::SeaOrmStore;
 use crate::entity::usage_active_day;
 use crate::entity::{usage_rollup_endpoint as endpoint, usage_rollup_sum as sum, usage_rollup_unit as unit};
@@ -47,6 +47,7 @@ impl Work for Rebuild {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let range = (self.day, self.day + Grain::Day.micros());
+        partitions::keep(transaction).await?;
         // First of all, before anything is read: on MariaDB and MySQL this holds the range, and what is read after it is
         // what was committed until then.
         delete(transaction, self.account, range).await?;

@@ -1,7 +1,8 @@
 //! Servers of one version go on working while another one brings the schema to the next: no call fails, and nothing is lost or
 //! counted twice.
 //!
-//! The stores under load are those of this version, and they meet a step of a version that is still to come.
+//! The stores under load are those of this version. First they meet the steps of this version that leave them alone, then steps of
+//! a version that is still to come.
 
 mod later;
 mod load;
@@ -12,18 +13,50 @@ use hm_metering::usage::UsageQuery;
 use hm_metering::{UsageSink, UsageStore};
 use hm_metering_seaorm::migration::{MigrateError, must_be_current};
 use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
+use hm_metering_seaorm::sea_orm_migration::{MigrationTrait, MigratorTrait};
 use hm_metering_seaorm::testing::TestDatabase;
-use hm_metering_seaorm::{Migrator, migration};
+use hm_metering_seaorm::{Migrator, migration, operator};
 
 use self::later::Later;
 use self::load::Load;
-use crate::fixtures::{account, batch, event, holder, later, store};
+use crate::fixtures::{NOW, account, batch, event, holder, later, store};
+
+/// All steps but the one that divides the ledger, which needs nothing of the programs.
+struct Whole;
+
+impl MigratorTrait for Whole {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut steps = migration::migrations();
+        steps.retain(|step| !step.name().ends_with("_partitions"));
+        steps
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_work_on_while_the_ledger_is_divided() {
+    for database in TestDatabase::every_empty().await.unwrap() {
+        let db = database.connection();
+        migration::up::<Whole>(db).await.unwrap();
+        let load = Load::begin(database.url()).await;
+        load.goes_on().await;
+        migration::up::<Migrator>(db).await.unwrap();
+        load.goes_on().await;
+        let migrated = store(&database).await;
+        operator::make_partitions(&migrated, NOW).await.unwrap();
+        load.goes_on().await;
+        load.end().await;
+        database.close().await.unwrap();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_work_on_while_a_later_version_migrates_and_are_not_started_again_after_it() {
     for database in TestDatabase::every_empty().await.unwrap() {
         let db = database.connection();
         migration::up::<Migrator>(db).await.unwrap();
+        operator::make_partitions(&store(&database).await, NOW)
+            .await
+            .unwrap();
         let load = Load::begin(database.url()).await;
         load.goes_on().await;
         migration::up::<Later>(db).await.unwrap();

@@ -9,7 +9,7 @@ use sea_orm::prelude::Uuid;
 use tokio::sync::mpsc;
 
 use super::compare::Difference;
-use super::{accounts, marks};
+use super::{accounts, marks, partitions};
 use crate::SeaOrmStore;
 use crate::error::Failure;
 use crate::store::run::owned;
@@ -99,6 +99,7 @@ async fn one(
     checked: &mut Checked,
 ) -> Result<Vec<Difference>, Failure> {
     let view = snapshot(db).await?;
+    partitions::keep(&view).await?;
     let pruned = Pruned {
         events: marks::reached(&view, marks::EVENTS).await?,
         minutes: marks::reached(&view, marks::MINUTES).await?,
