@@ -1,6 +1,7 @@
 //! The step that divides the ledger, and its way back, with events in place.
 
 use hm_metering::{StoreErrorKind, UsageSink};
+use hm_metering_seaorm::sea_orm::TransactionTrait;
 use hm_metering_seaorm::{Migrator, migration};
 
 use super::*;
@@ -89,5 +90,30 @@ async fn a_new_database_has_no_part_for_the_past() {
     };
     let expected = vec![("usage_events_default".to_owned(), 0)];
     assert_eq!(parts(database.connection()).await, expected);
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_waits_for_a_table_lets_others_pass() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let (store, account) = (store(&database).await, someone());
+    let db = database.connection();
+    migration::down::<Migrator>(db, steps_back()).await.unwrap();
+    let reading = db.begin().await.unwrap();
+    let read = "SELECT count(*) FROM usage_events";
+    reading.execute_unprepared(read).await.unwrap();
+    let migrating = {
+        let db = db.clone();
+        tokio::spawn(async move { migration::up::<Migrator>(&db).await })
+    };
+    someone_waits(db, "LOCK TABLE usage_events").await;
+    let event = made_at(account, day(0));
+    record(&store, std::slice::from_ref(&event)).await;
+    assert!(!migrating.is_finished());
+    reading.commit().await.unwrap();
+    migrating.await.unwrap().unwrap();
+    assert_eq!(listed(&store, account).await, [event]);
     database.close().await.unwrap();
 }
