@@ -18,6 +18,7 @@ use crate::config::{Config, JournalConfig};
 use crate::database::Database;
 use crate::domain::keys::{self, Keys};
 use crate::domain::usage::Usage;
+use crate::jobs;
 use crate::metrics::{Metrics, Upkeep};
 use crate::migration::Migrator;
 use crate::secret::Secret;
@@ -123,6 +124,7 @@ impl App {
         let database = Database::connect(&config.database).await?;
         hm_metering_seaorm::migration::up::<Migrator>(database.writer()).await?;
         let store = SeaOrmStore::new(database.writer().clone()).with_reader(database.reader().clone());
+        jobs::make_partitions(&store, clock.now()).await;
         let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
         let issuer = KeyIssuer::new(peppers.clone())
             .map_err(StartError::Random)?
