@@ -63,9 +63,9 @@ pub async fn serve(app: App) -> Result<(), ServeError> {
     let signals = Signals::install().map_err(ServeError::Signals)?;
     tokio::spawn(stop_on_signal(signals, server.handle(), http.shutdown_grace));
     tracing::info!(http.listen = %address, "ready at http://{address}/docs");
-    let closing = tokio::spawn(jobs::close_periods(app.clone()));
+    let jobs = tokio::spawn(jobs::run(app.clone()));
     let served = server.try_serve(service).await.map_err(ServeError::Accept);
-    closing.abort();
+    jobs.abort();
     served?;
     tracing::info!("no requests are left");
     app.shutdown().await?;

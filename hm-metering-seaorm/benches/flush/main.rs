@@ -17,9 +17,9 @@ mod work;
 
 use std::time::{Duration, Instant};
 
-use hm_metering::UsageSink;
-use hm_metering_seaorm::SeaOrmStore;
+use hm_metering::{Clock, SystemClock, UsageSink};
 use hm_metering_seaorm::testing::TestDatabase;
+use hm_metering_seaorm::{SeaOrmStore, operator};
 
 use self::work::Work;
 
@@ -53,6 +53,10 @@ async fn main() {
 /// Rounds of both on PostgreSQL; answers how many events a second COPY writes.
 async fn on_postgres(database: &TestDatabase, size: usize) -> f64 {
     let mut work = Work::on(database).await;
+    // Ids are of now, so all events go to this month's part.
+    operator::make_partitions(&work.store, SystemClock::new().now())
+        .await
+        .unwrap();
     let pool = database.connection().get_postgres_connection_pool().clone();
     let (mut flushes, mut copies) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {

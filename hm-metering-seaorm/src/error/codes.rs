@@ -34,12 +34,14 @@ impl Code<'_> {
         }
     }
 
-    /// Serialization failure, deadlock, and a record that changed since it was read. SQLite has none of them here: every
-    /// transaction that writes begins with the write lock, and one that could not get it in time has waited long enough.
+    /// Serialization failure, deadlock, and a record, or a table's definition, that changed since the transaction's view of
+    /// it began. On PostgreSQL also a row that may not be where it was going: none of our tables has checks, so its place was
+    /// made elsewhere while it was on its way. SQLite has none of them here: every transaction that writes begins with the
+    /// write lock, and one that could not get it in time has waited long enough.
     pub(super) fn lost_a_race(self) -> bool {
         match self {
-            Self::Postgres(state) => matches!(state, "40001" | "40P01"),
-            Self::MySql(number, _) => matches!(number, 1020 | 1213),
+            Self::Postgres(state) => matches!(state, "40001" | "40P01" | "23514"),
+            Self::MySql(number, _) => matches!(number, 1020 | 1213 | 1412),
             Self::Sqlite(_) | Self::Unknown => false,
         }
     }
@@ -91,7 +93,7 @@ fn mysql_kind(number: u16, state: &str) -> StoreErrorKind {
         | 1226
         | 1927 => StoreErrorKind::Unavailable,
         // A lock that wasn't to be had in time, lost a race too often, out of room for locks.
-        1020 | 1205 | 1206 | 1213 => StoreErrorKind::Unavailable,
+        1020 | 1205 | 1206 | 1213 | 1412 => StoreErrorKind::Unavailable,
         // Read-only while another server takes over, and not yet a member of its cluster.
         1047 | 1290 | 1792 | 1836 => StoreErrorKind::Unavailable,
         // Wrong password or user, rights taken away, no such database: someone has to put it right, and can.
@@ -142,6 +144,7 @@ mod tests {
             (Code::MySql(3024, "HY000"), StoreErrorKind::Timeout),
             (Code::MySql(1205, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1213, "40001"), StoreErrorKind::Unavailable),
+            (Code::MySql(1412, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1290, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1040, "08004"), StoreErrorKind::Unavailable),
             (Code::MySql(1045, "28000"), StoreErrorKind::Unavailable),
@@ -165,7 +168,9 @@ mod tests {
         for code in [
             Code::Postgres("40001"),
             Code::Postgres("40P01"),
+            Code::Postgres("23514"),
             Code::MySql(1213, "40001"),
+            Code::MySql(1412, "HY000"),
         ] {
             assert!(code.lost_a_race(), "{code:?}");
         }

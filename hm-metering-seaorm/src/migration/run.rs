@@ -135,7 +135,10 @@ fn must_be_known(steps: &[Step]) -> Result<(), MigrateError> {
 }
 
 /// Brings the schema to `M`'s newest version. Of several processes that do so at the same time one works, and the others
-/// wait and find the work done.
+/// wait and find the work done. Servers of the version before may go on working.
+///
+/// On PostgreSQL a step waits for a table for three seconds at most. Then all is undone and begins again, twelve times in all, so
+/// that a backup or a long question does not stop everybody else for as long as it takes.
 ///
 /// # Errors
 ///
@@ -163,7 +166,7 @@ pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), Migrate
 ///
 /// # Errors
 ///
-/// As [`up`].
+/// As [`up`]; it is tried once.
 pub async fn down<M: MigratorTrait>(db: &DatabaseConnection, count: u32) -> Result<(), MigrateError> {
     change::<M>(db, Way::Down(count)).await
 }
@@ -203,10 +206,12 @@ async fn hold<M: MigratorTrait>(
     match guard.get_database_backend() {
         DbBackend::Postgres => {
             // Waiting for another process, and a step on a great table, may take longer than statements usually may. Any
-            // number will do that nobody else locks: "hm-step" in ASCII.
+            // number will do that nobody else locks: "hm-step" in ASCII. But everybody else waits behind a step that waits
+            // for a table, so that is broken off, and all begins again.
             for text in [
                 "SET LOCAL statement_timeout = 0",
                 "SELECT pg_advisory_xact_lock(29393439554798960)",
+                "SET LOCAL lock_timeout = '3s'",
             ] {
                 guard
                     .execute_raw(Statement::from_string(DbBackend::Postgres, text))

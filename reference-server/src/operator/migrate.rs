@@ -1,6 +1,9 @@
 //! `hm-server migrate`.
 
+use hm_metering::Timestamp;
+use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::migration::{down, status, up};
+use hm_metering_seaorm::operator::make_partitions;
 
 use super::OperatorError;
 use crate::cli::Command;
@@ -11,12 +14,16 @@ use crate::migration::Migrator;
 pub(super) async fn run(
     command: &Command,
     config: &Config,
+    now: Timestamp,
     print: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), OperatorError> {
     let database = Database::connect_patiently(&config.database).await?;
     let db = database.writer();
     match command {
-        Command::MigrateUp => up::<Migrator>(db).await?,
+        Command::MigrateUp => {
+            up::<Migrator>(db).await?;
+            make_partitions(&SeaOrmStore::new(db.clone()), now).await?;
+        }
         Command::MigrateDown(steps) => down::<Migrator>(db, *steps).await?,
         _ => {}
     }

@@ -87,7 +87,7 @@ pub async fn run(
 ) -> Result<Verdict, OperatorError> {
     match command {
         Command::MigrateUp | Command::MigrateDown(_) | Command::MigrateStatus => {
-            migrate::run(command, config, print).await?;
+            migrate::run(command, config, clock.now(), print).await?;
         }
         Command::Check { repair } => return check::run(config, *repair, print).await,
         Command::ClosePeriods => close(config, clock.as_ref(), print).await?,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hm_metering::{Timestamp, UsageStore};
-use hm_metering_seaorm::operator::prune_minutes;
+use hm_metering::Timestamp;
+use hm_metering_seaorm::operator::{prune_events, prune_minutes};
 
 use super::{OperatorError, open};
 use crate::config::Config;
@@ -20,14 +20,14 @@ pub(super) async fn run(
 ) -> Result<(), OperatorError> {
     let (database, store) = open(config).await?;
     let before = now.minus(DAY * keep_days);
-    let mut removed = 0;
-    loop {
-        match store.prune(before, EVENTS_AT_ONCE).await? {
-            0 => break,
-            some => removed += some,
-        }
+    let removed = prune_events(&store, before, EVENTS_AT_ONCE).await?;
+    if removed.partitions > 0 {
+        print(&format!(
+            "dropped {} partitions with events from before {before} only",
+            removed.partitions
+        ));
     }
-    print(&format!("removed {removed} events from before {before}"));
+    print(&format!("removed {} events from before {before}", removed.events));
     if let Some(days) = keep_minutes_days {
         let before = now.minus(DAY * days);
         let removed = prune_minutes(&store, before).await?;

@@ -12,7 +12,7 @@ use hm_metering::{
     AccountId, Clock, KeyEnv, KeyId, KeyStore, MeterName, OperationName, Pepper, Peppers, PlanId,
     PresentedKey, ReplicaId, SystemClock, Timestamp, Units, UsageSink, UserId,
 };
-use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::{SeaOrmStore, operator};
 
 use crate::random::Random;
 
@@ -87,6 +87,11 @@ impl World {
 
     /// Records so many events as a flusher does, batch by batch with settlements, and says how fast that was.
     pub async fn record(&self, store: &SeaOrmStore, events: usize) {
+        for days in [DAYS, 0] {
+            let month = self.now.minus(Duration::from_secs(days * 86_400));
+            let made = operator::make_partitions(store, month).await;
+            made.expect("months of the ledger");
+        }
         let mut random = Random::new(1);
         let ids = IdSource::from_os().expect("randomness");
         let replica = ReplicaId::from_uuid(ids.next(self.now));

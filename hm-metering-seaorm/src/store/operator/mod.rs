@@ -9,12 +9,15 @@ pub(super) mod activity;
 mod check;
 mod compare;
 pub(super) mod marks;
+mod partitions;
 mod periods;
 mod prune;
 mod rebuild;
 
 pub use self::check::{Checked, check};
 pub use self::compare::{Counted, Difference, Witness};
+pub(crate) use self::partitions::Month;
+pub use self::partitions::{PrunedEvents, make_partitions, prune_events};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;

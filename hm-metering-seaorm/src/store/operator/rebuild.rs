@@ -9,7 +9,7 @@ use sea_orm::{
     QueryFilter,
 };
 
-use super::marks;
+use super::{marks, partitions};
 use crate::SeaOrmStore;
 use crate::entity::usage_active_day;
 use crate::entity::{usage_rollup_endpoint as endpoint, usage_rollup_sum as sum, usage_rollup_unit as unit};
@@ -58,6 +58,7 @@ impl Work for Rebuild {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let range = (self.day, self.day + Grain::Day.micros());
+        partitions::keep(transaction).await?;
         if self.alone && transaction.get_database_backend() == DbBackend::Postgres {
             // Its view begins with the first statement that reads, so nobody can have changed a row since.
             transaction

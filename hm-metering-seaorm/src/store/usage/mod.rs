@@ -6,6 +6,7 @@ pub(super) mod batch;
 mod digest;
 mod event;
 mod insert;
+mod prune;
 pub(super) mod question;
 mod record;
 pub(super) mod rollup;
@@ -21,7 +22,8 @@ use hm_metering::usage::{
 };
 use hm_metering::{StoreResult, Timestamp, UsageSink, UsageStore};
 
-use self::record::{Prune, Record};
+use self::prune::Prune;
+use self::record::Record;
 use super::SeaOrmStore;
 use super::operator::activity::active_accounts;
 

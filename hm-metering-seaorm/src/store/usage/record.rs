@@ -1,20 +1,18 @@
-//! Transactions that change the ledger.
+//! Recording a batch, as one transaction.
 
 use async_trait::async_trait;
 use hm_metering::keys::KeyUse;
 use hm_metering::quota::Settlement;
 use hm_metering::usage::{Batch, BatchId, Event, Recorded};
 use hm_metering::{AccountId, Timestamp};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+use sea_orm::DatabaseTransaction;
 
 use super::batch::{self, Start};
 use super::rollup::{self, Fact, Rollups};
 use super::{digest, event, insert, summary};
 use crate::entity::{usage_event, usage_summary};
 use crate::error::Failure;
-use crate::sql;
 use crate::store::keys::uses::KeyUses;
-use crate::store::operator::marks;
 use crate::store::quota::settle;
 use crate::store::run::Work;
 
@@ -77,37 +75,4 @@ fn key_use(event: &Event) -> Option<(Option<AccountId>, KeyUse)> {
         last_used_at: event.at,
     };
     Some((Some(event.account), used))
-}
-
-pub(super) struct Prune {
-    pub(super) before: Timestamp,
-    pub(super) limit: usize,
-}
-
-#[async_trait]
-impl Work for Prune {
-    type Answer = u64;
-
-    async fn run(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {
-        if self.limit > 0 {
-            marks::reach(transaction, marks::EVENTS, self.before.as_micros()).await?;
-        }
-        let backend = transaction.get_database_backend();
-        let oldest = format!(
-            "WHERE created_at < {} ORDER BY created_at, id LIMIT {}",
-            sql::parameter(backend, 1),
-            sql::parameter(backend, 2),
-        );
-        let text = match backend {
-            // It takes no limit in a subquery, and one in the deletion itself.
-            DbBackend::MySql => format!("DELETE FROM usage_events {oldest}"),
-            _ => format!("DELETE FROM usage_events WHERE id IN (SELECT id FROM usage_events {oldest})"),
-        };
-        let values: [Value; 2] = [
-            self.before.as_micros().into(),
-            i64::try_from(self.limit).unwrap_or(i64::MAX).into(),
-        ];
-        let statement = Statement::from_sql_and_values(backend, text, values);
-        Ok(transaction.execute_raw(statement).await?.rows_affected())
-    }
 }

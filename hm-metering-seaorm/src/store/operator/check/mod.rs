@@ -13,7 +13,7 @@ use sea_orm::{DatabaseConnection, QueryResult};
 use tokio::sync::mpsc;
 
 use super::compare::{Counted, Difference, Witness};
-use super::{accounts, marks};
+use super::{accounts, marks, partitions};
 use crate::SeaOrmStore;
 use crate::error::Failure;
 use crate::store::run::owned;
@@ -116,6 +116,7 @@ async fn one(
     checked: &mut Checked,
 ) -> Result<Vec<Difference>, Failure> {
     let view = snapshot(db).await?;
+    partitions::keep(&view).await?;
     let pruned = Pruned {
         events: marks::reached(&view, marks::EVENTS).await?,
         minutes: marks::reached(&view, marks::MINUTES).await?,

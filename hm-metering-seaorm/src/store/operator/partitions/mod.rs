@@ -1,0 +1,171 @@
+//! The ledger's parts on PostgreSQL, one for each month: made ahead, and removed as a whole.
+//!
+//! Events are divided by their ids. An id of version 7 begins with the time it was made, so a range of ids is a range of time,
+//! and the id alone stays the primary key: the database refuses a second event of an id wherever the first one is. Ids of other
+//! kinds, and of months that nobody made a part for, go to a part of their own, so nothing is ever refused for want of one.
+//!
+//! On the other databases the ledger is one table, and nothing here changes it.
+
+mod bounds;
+mod make;
+mod month;
+mod remove;
+
+use hm_metering::{StoreErrorKind, StoreResult, Timestamp, UsageStore};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+
+use self::make::Make;
+pub(crate) use self::month::Month;
+use self::remove::Remove;
+use crate::SeaOrmStore;
+use crate::store::run::{Work, pause};
+
+/// How many months ahead have a part, beside the present one.
+const AHEAD: u32 = 2;
+
+/// How often a lock is tried to be had, and how long each time. Whoever comes later and writes waits behind, so it is short,
+/// and between two attempts there is room for them.
+const ATTEMPTS: u32 = 8;
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// Makes the parts of the ledger for the month that `now` lies in and for the two after it, where they are missing, and answers
+/// how many it made. It is meant to be called at start and then daily: a month has its part long before its first event. Events
+/// that came earlier are moved into it, up to 100,000; when there are more, they stay in the part for all others.
+///
+/// It may run on several servers at once, beside those that record, and be repeated. Events wait to be written while a part is
+/// made: for milliseconds, and for about a second when many are to be moved. Dropping the future leaves the part that is being
+/// made to be finished in the background.
+///
+/// It does nothing on other databases than PostgreSQL.
+///
+/// # Errors
+///
+/// When the database doesn't answer, refuses to make a table, or others hold the ledger for some seconds.
+pub async fn make_partitions(store: &SeaOrmStore, now: Timestamp) -> StoreResult<usize> {
+    if !is_divided(store) {
+        return Ok(0);
+    }
+    let mut made = 0;
+    let mut month = Month::of(now);
+    for _ in 0..=AHEAD {
+        if patiently(store, "make a partition", || Make(month)).await? {
+            tracing::info!(partition = month.table(), "made a partition");
+            made += 1;
+        }
+        month = month.next();
+    }
+    Ok(made)
+}
+
+/// What [`prune_events`] removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrunedEvents {
+    /// Parts of the ledger that were dropped as a whole, with all of their events.
+    pub partitions: u64,
+    /// Events that were removed one by one.
+    pub events: u64,
+}
+
+/// Removes all events older than `before`, of all accounts. On PostgreSQL parts of the ledger whose every event is older are
+/// dropped as a whole; the rest is removed by [`UsageStore::prune`], `at_once` in a transaction. Sums, counters, summaries and
+/// batch ids stay.
+///
+/// A part that others hold for some seconds, such as a backup, is emptied step by step and dropped another time. Dropping the
+/// future ends it after a step; the call can be repeated.
+///
+/// # Errors
+///
+/// When the database doesn't answer.
+pub async fn prune_events(
+    store: &SeaOrmStore,
+    before: Timestamp,
+    at_once: usize,
+) -> StoreResult<PrunedEvents> {
+    let mut pruned = PrunedEvents::default();
+    if is_divided(store) {
+        pruned.partitions = remove_partitions(store, before).await?;
+    }
+    loop {
+        match store.prune(before, at_once.max(1)).await? {
+            0 => return Ok(pruned),
+            some => pruned.events += some,
+        }
+    }
+}
+
+async fn remove_partitions(store: &SeaOrmStore, before: Timestamp) -> StoreResult<u64> {
+    let found = store
+        .read("look for partitions", (), |db, ()| async move {
+            bounds::read(&db).await
+        })
+        .await?;
+    let mut removed = 0;
+    for partition in found.into_iter().flat_map(|found| found.ranges) {
+        if !remove::is_over(&partition, before) {
+            continue;
+        }
+        let work = || Remove {
+            partition: partition.clone(),
+            before,
+        };
+        match patiently(store, "drop a partition", work).await {
+            Ok(true) => {
+                tracing::info!(partition = partition.table, "dropped a partition");
+                removed += 1;
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+                tracing::warn!(
+                    partition = partition.table,
+                    error = &error as &dyn std::error::Error,
+                    "a partition can't be dropped now; its events are removed one by one"
+                );
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+fn is_divided(store: &SeaOrmStore) -> bool {
+    store.0.writer.get_database_backend() == DbBackend::Postgres
+}
+
+/// Does work again that could not have its locks.
+async fn patiently<W: Work>(
+    store: &SeaOrmStore,
+    context: &'static str,
+    work: impl Fn() -> W,
+) -> StoreResult<W::Answer> {
+    let mut attempt = 1;
+    loop {
+        match store.transact_patiently(context, work()).await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable && attempt < ATTEMPTS => {
+                // From a tenth of a second on.
+                tokio::time::sleep(pause(attempt + 5)).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Makes this transaction the only one that changes which parts there are, and one that doesn't wait for long.
+async fn take_turn(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    transaction.execute_unprepared(LOCK_TIMEOUT).await?;
+    // Any number will do that nobody else locks: "hm-parts" in ASCII.
+    let turn = "SELECT pg_advisory_xact_lock(7524720513100444787)";
+    transaction.execute_unprepared(turn).await?;
+    Ok(())
+}
+
+/// Keeps the parts as they are until the transaction ends. It must come before everything else in a transaction that has one view
+/// of the database: events that are deleted stay visible in an earlier view, but parts that are dropped do not.
+pub(in crate::store) async fn keep(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let lock = "LOCK TABLE ONLY usage_events IN ACCESS SHARE MODE";
+        transaction.execute_unprepared(lock).await?;
+    }
+    Ok(())
+}
