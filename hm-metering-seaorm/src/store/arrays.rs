@@ -102,11 +102,16 @@ impl Arrays {
         }
     }
 
+    /// The columns' names, as a statement lists them.
+    pub(in crate::store) fn names(&self) -> String {
+        self.names.join(", ")
+    }
+
     /// Inserts the rows into `table`; `then` is the rest of the statement.
     pub(in crate::store) fn insert_into(self, table: &str, then: &str) -> Statement {
         let text = format!(
             "INSERT INTO {table} ({names}) SELECT {selected} FROM UNNEST({arrays}) AS e({unnested}) {then}",
-            names = self.names.join(", "),
+            names = self.names(),
             selected = self.selected.join(", "),
             arrays = self.arrays.join(", "),
             unnested = self.unnested.join(", "),
