@@ -56,16 +56,16 @@ async fn look_ups(stage: &Stage, keys: &[TestKey]) -> u64 {
 async fn keys_with_many_scopes_are_kept_as_far_as_their_bytes_allow() {
     let stage = Stage::with(MANY, Vec::new(), |builder| builder.callers_bytes_max(50_000)).await;
     let (mut small, mut large) = (Vec::new(), Vec::new());
-    for _ in 0..20 {
+    for _ in 0..60 {
         small.push(another(&stage, 0).await);
     }
     for _ in 0..5 {
         large.push(another(&stage, 200).await);
     }
-    assert_eq!(look_ups(&stage, &small).await, 20, "all of them fit");
+    assert_eq!(look_ups(&stage, &small).await, 60, "all of them fit");
     let of_large = look_ups(&stage, &large).await;
     assert!((6..=10).contains(&of_large), "{of_large} look-ups for five keys");
-    assert!(look_ups(&stage, &small).await >= 10, "they had to make way");
+    assert!(look_ups(&stage, &small).await > 0, "they had to make way");
     let mut rounds = 0;
     while look_ups(&stage, &small).await > 0 {
         rounds += 1;
