@@ -233,8 +233,8 @@ impl MeterBuilder {
         self
     }
 
-    /// How many events one batch has at most; 4,000. A store takes about as many statements for a large batch as for a small
-    /// one.
+    /// How many events one batch has at most; 4,000, and without a journal a quarter of the [queue](Self::queue) if that is
+    /// less. A database takes about as many statements for a large batch as for a small one.
     pub const fn batch_len_max(mut self, most: usize) -> Self {
         self.batch_len_max = most;
         self
@@ -246,7 +246,7 @@ impl MeterBuilder {
         self
     }
 
-    /// How long one attempt to record a batch may take; 10 seconds.
+    /// How long one attempt to record a batch may take, for each thousand events or part of it; 10 seconds.
     pub const fn record_timeout(mut self, at_most: Duration) -> Self {
         self.record_timeout = at_most;
         self

@@ -140,6 +140,14 @@ impl MeterBuilder {
         })))
     }
 
+    /// How many events a batch has at most. A batch of a small queue is sent long before there is no room.
+    fn batch_len(&self) -> usize {
+        match self.journal {
+            Some(_) => self.batch_len_max,
+            None => self.batch_len_max.min((self.queue / 4).max(1)),
+        }
+    }
+
     /// The log that events wait in, and whose it is.
     async fn open_log(&self, ids: &IdSource) -> Result<(ReplicaId, Log), ConfigError> {
         let now = self.clock.now();
@@ -148,13 +156,13 @@ impl MeterBuilder {
         let epoch = Uuid::as_u64_pair(&ids.next(now)).1 >> 1;
         let made = ReplicaId::from_uuid(ids.next(now));
         let Some(journal) = self.journal.clone() else {
-            let log = Log::in_memory(self.queue, epoch, self.batch_len_max);
+            let log = Log::in_memory(self.queue, epoch, self.batch_len());
             return Ok((self.replica.unwrap_or(made), log));
         };
         let opening = Opening {
             replica: self.replica,
             epoch,
-            batch: self.batch_len_max,
+            batch: self.batch_len(),
         };
         let path = journal.directory().to_owned();
         let opened = spawn_blocking(move || Log::open(&journal, &opening, || made)).await;
@@ -191,7 +199,7 @@ impl MeterBuilder {
             clock: Arc::clone(&self.clock),
             pace: Pace {
                 interval: self.flush_interval,
-                batch_len_max: self.batch_len_max,
+                batch_len_max: self.batch_len(),
                 store_timeout: self.record_timeout,
                 syncs: matches!(durability, Some(Durability::Power(_))),
             },

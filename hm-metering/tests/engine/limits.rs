@@ -299,6 +299,21 @@ async fn a_full_queue_refuses_instead_of_losing_events() {
 }
 
 #[tokio::test]
+async fn a_small_queue_is_emptied_before_it_is_full() {
+    let stage = Stage::with("[free]", Vec::new(), |builder| {
+        builder.queue(2_000).flush_interval(Duration::from_secs(3_600))
+    })
+    .await;
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    for number in 0..10_000 {
+        let response = service.clone().oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.status(), 200, "request {number}");
+        drop(response);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_charged_does_not_count_itself() {
     let stage = Stage::new(FIVE).await;
     let failing = handler(|_| async {

@@ -83,9 +83,11 @@ impl Flusher {
         F: Future<Output = StoreResult<()>> + Send + 'static,
     {
         let mut pause = PAUSE_MIN;
+        let thousands = u32::try_from(batch.events.len().div_ceil(1_000)).unwrap_or(u32::MAX);
+        let deadline = self.pace.store_timeout.saturating_mul(thousands.max(1));
         loop {
             let mut task = tokio::spawn(attempt(Arc::clone(batch)));
-            let error = match timeout(self.pace.store_timeout, &mut task).await {
+            let error = match timeout(deadline, &mut task).await {
                 Ok(Ok(Ok(()))) => return Sending::Recorded,
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(panicked)) => {
