@@ -21,7 +21,7 @@ const KEYS_OF_AN_ACCOUNT: usize = 10;
 /// How many keys are put in at the same time.
 const AT_ONCE: usize = 8;
 /// How many events a batch has, as the flusher's by default.
-const BATCH: usize = 1_000;
+const BATCH: usize = 4_000;
 /// Over how many days events are spread; the last one is today.
 const DAYS: u64 = 60;
 /// One in so many keys is kept as text, to be presented later.
