@@ -13,7 +13,7 @@ use crate::error::AppError;
 use crate::secrets::{create_private_file, create_private_folder};
 
 /// How long a statement of an operator's command may take.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Two pools on one database. Where it is on a server they are the same.
 #[derive(Clone, Debug)]

@@ -46,6 +46,11 @@ impl Code<'_> {
         }
     }
 
+    /// A lock could not be had in the time that was set for it.
+    pub(super) fn waited_in_vain(self) -> bool {
+        matches!(self, Self::Postgres("55P03"))
+    }
+
     /// The server ended this connection, or all of them.
     pub(super) fn lost_the_connection(self) -> bool {
         match self {

@@ -4,9 +4,9 @@ use hm_metering::StoreErrorKind;
 use sea_orm::DbErr;
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
-pub(super) use self::none::{kind_of, lost_a_race, lost_the_connection};
+pub(super) use self::none::{kind_of, lost_a_race, lost_the_connection, waited_in_vain};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub(super) use self::sqlx::{kind_of, lost_a_race, lost_the_connection};
+pub(super) use self::sqlx::{kind_of, lost_a_race, lost_the_connection, waited_in_vain};
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sqlx {
@@ -42,6 +42,10 @@ mod sqlx {
 
     pub(crate) fn lost_a_race(error: &DbErr) -> bool {
         matches!(driver_error(error), Some(Error::Database(error)) if code_of(error.as_ref()).lost_a_race())
+    }
+
+    pub(crate) fn waited_in_vain(error: &DbErr) -> bool {
+        matches!(driver_error(error), Some(Error::Database(error)) if code_of(error.as_ref()).waited_in_vain())
     }
 
     pub(crate) fn lost_the_connection(error: &DbErr) -> bool {
@@ -84,6 +88,10 @@ mod none {
     }
 
     pub(crate) fn lost_a_race(_: &DbErr) -> bool {
+        false
+    }
+
+    pub(crate) fn waited_in_vain(_: &DbErr) -> bool {
         false
     }
 

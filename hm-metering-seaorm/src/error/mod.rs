@@ -63,6 +63,11 @@ pub(crate) fn lost_a_race(error: &DbErr) -> bool {
     driver::lost_a_race(error)
 }
 
+/// Whether a lock could not be had in the time that the transaction had set for it.
+pub(crate) fn waited_in_vain(error: &DbErr) -> bool {
+    driver::waited_in_vain(error)
+}
+
 /// Whether the connection was lost on the way. Another may be better; what it was in the middle of is undone, unless that was a
 /// commit.
 pub(crate) fn lost_the_connection(error: &DbErr) -> bool {

@@ -9,7 +9,7 @@ use hm_metering::Timestamp;
 use sea_orm::{DbBackend, Statement};
 use sea_orm_migration::prelude::*;
 
-use crate::store::operator::Month;
+use crate::store::operator::{Month, rights_like};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -33,7 +33,8 @@ impl MigrationTrait for Migration {
         db.execute_unprepared("CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT")
             .await?;
         for table in ["usage_events", "usage_events_default"] {
-            give(db, table, "usage_events_past").await?;
+            db.execute_unprepared(&rights_like(table, "usage_events_past"))
+                .await?;
         }
         let end = this_month(db).await?.next().first_id();
         let move_others = format!(
@@ -68,7 +69,8 @@ impl MigrationTrait for Migration {
             db.execute_unprepared(statement).await?;
         }
         add_indexes(db).await?;
-        give(db, "usage_events", "usage_events_parts").await?;
+        db.execute_unprepared(&rights_like("usage_events", "usage_events_parts"))
+            .await?;
         db.execute_unprepared("DROP TABLE usage_events_parts").await?;
         Ok(())
     }
@@ -99,27 +101,6 @@ async fn add_indexes(db: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
     ] {
         db.execute_unprepared(statement).await?;
     }
-    Ok(())
-}
-
-/// Gives a new table to the owner of `like`, and the same rights to everybody else: a server need not be the one who
-/// migrates.
-async fn give(db: &SchemaManagerConnection<'_>, table: &str, like: &str) -> Result<(), DbErr> {
-    let statement = format!(
-        "DO $$ DECLARE held record; BEGIN \
-         FOR held IN SELECT privilege_type AS what, is_grantable AS further, \
-         CASE grantee WHEN 0 THEN 'PUBLIC' ELSE CAST(CAST(grantee AS regrole) AS text) END AS whose \
-         FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = CAST('{like}' AS regclass) AND grantee <> relowner LOOP \
-         EXECUTE format('GRANT %s ON {table} TO %s', held.what, held.whose) \
-         || CASE WHEN held.further THEN ' WITH GRANT OPTION' ELSE '' END; \
-         END LOOP; \
-         FOR held IN SELECT CAST(CAST(relowner AS regrole) AS text) AS owner FROM pg_class \
-         WHERE oid = CAST('{like}' AS regclass) AND relowner <> CAST(current_user AS regrole) LOOP \
-         EXECUTE format('ALTER TABLE {table} OWNER TO %s', held.owner); \
-         END LOOP; \
-         END $$"
-    );
-    db.execute_unprepared(&statement).await?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::cli::Command;
 use crate::config::Config;
 use crate::database::Database;
 use crate::migration::Migrator;
+use crate::telemetry::chain;
 
 pub(super) async fn run(
     command: &Command,
@@ -20,10 +21,7 @@ pub(super) async fn run(
     let database = Database::connect_patiently(&config.database).await?;
     let db = database.writer();
     match command {
-        Command::MigrateUp => {
-            up::<Migrator>(db).await?;
-            make_partitions(&SeaOrmStore::new(db.clone()), now).await?;
-        }
+        Command::MigrateUp => up::<Migrator>(db).await?,
         Command::MigrateDown(steps) => down::<Migrator>(db, *steps).await?,
         _ => {}
     }
@@ -34,6 +32,15 @@ pub(super) async fn run(
             (false, _) => "newer than this program",
         };
         print(&format!("{state} {}", step.name));
+    }
+    if *command == Command::MigrateUp
+        && let Err(error) = make_partitions(&SeaOrmStore::new(db.clone()), now).await
+    {
+        // A server works without them, and makes them when it starts.
+        print(&format!(
+            "the months of the ledger can't be made now: {}",
+            chain(&error)
+        ));
     }
     Ok(database.close().await?)
 }

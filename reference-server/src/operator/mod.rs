@@ -18,7 +18,7 @@ use sea_orm::DbErr;
 use crate::app::StartError;
 use crate::cli::Command;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, PATIENCE};
 use crate::migration::Migrator;
 
 pub use self::backup::BackupError;
@@ -109,7 +109,9 @@ pub async fn run(
 async fn open(config: &Config) -> Result<(Database, SeaOrmStore), OperatorError> {
     let database = Database::connect_patiently(&config.database).await?;
     must_be_current::<Migrator>(database.writer()).await?;
-    let store = SeaOrmStore::new(database.writer().clone()).with_reader(database.reader().clone());
+    let store = SeaOrmStore::new(database.writer().clone())
+        .with_reader(database.reader().clone())
+        .with_operation_timeout(PATIENCE);
     Ok((database, store))
 }
 

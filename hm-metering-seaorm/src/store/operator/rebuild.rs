@@ -60,10 +60,14 @@ impl Work for Rebuild {
         let range = (self.day, self.day + Grain::Day.micros());
         partitions::keep(transaction).await?;
         if self.alone && transaction.get_database_backend() == DbBackend::Postgres {
-            // Its view begins with the first statement that reads, so nobody can have changed a row since.
-            transaction
-                .execute_unprepared("LOCK TABLE usage_rollup_sums IN SHARE ROW EXCLUSIVE MODE")
-                .await?;
+            // Everybody's sums wait behind this one, so it does not wait for long. Its view begins with the first statement
+            // that reads, so nobody can have changed a row since.
+            for statement in [
+                "SET LOCAL lock_timeout = '3s'",
+                "LOCK TABLE usage_rollup_sums IN SHARE ROW EXCLUSIVE MODE",
+            ] {
+                transaction.execute_unprepared(statement).await?;
+            }
         }
         // First of all, before anything is read: on MariaDB and MySQL this holds the range, and what is read after it is
         // what was committed until then.

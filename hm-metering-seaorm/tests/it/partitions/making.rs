@@ -1,7 +1,7 @@
 //! Parts are made ahead, by any number of replicas, beside those that record.
 
 use hm_metering::{EventId, StoreErrorKind, UsageSink};
-use hm_metering_seaorm::sea_orm::{ConnectionTrait, TransactionTrait};
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 
 use super::*;
 use crate::fixtures::store;
@@ -198,5 +198,25 @@ async fn a_month_that_has_too_many_events_to_be_moved_stays_where_it_is() {
         ("usage_events_default", 100_001),
     ];
     assert_eq!(parts(db).await, with_counts(&expected));
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_may_use_the_ledger_may_use_its_months() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let (store, db) = (store(&database).await, database.connection());
+    db.execute_unprepared("GRANT SELECT, DELETE ON usage_events TO PUBLIC")
+        .await
+        .unwrap();
+    operator::make_partitions(&store, day(0)).await.unwrap();
+    let rights = "SELECT COUNT(*) AS number FROM pg_class AS ledger, pg_class AS part \
+                  WHERE ledger.oid = CAST('usage_events' AS regclass) AND part.relname LIKE 'usage\\_events\\_20%' \
+                  AND part.relkind = 'r' AND part.relowner = ledger.relowner \
+                  AND part.relacl @> ledger.relacl";
+    let rights = Statement::from_string(db.get_database_backend(), rights);
+    let row = db.query_one_raw(rights).await.unwrap().unwrap();
+    assert_eq!(row.try_get::<i64>("", "number").unwrap(), 3);
     database.close().await.unwrap();
 }

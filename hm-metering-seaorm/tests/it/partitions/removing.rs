@@ -162,3 +162,35 @@ async fn a_part_that_is_held_for_long_is_emptied_and_dropped_another_time() {
     assert_eq!((pruned.partitions, pruned.events), (1, 0));
     database.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_may_prune_at_once() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let (store, account) = (store(&database).await, someone());
+    // Parts from April to October 2026.
+    for days in [-220, -100] {
+        operator::make_partitions(&store, day(days)).await.unwrap();
+    }
+    let events: Vec<Event> = [-220, -190, -160, -100, -70]
+        .map(|days| made_at(account, day(days)))
+        .into();
+    record(&store, &events).await;
+    let pruning: Vec<_> = (0..4)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { operator::prune_events(&store, day(0), 10).await })
+        })
+        .collect();
+    let (mut dropped, mut removed) = (0, 0);
+    for pruning in pruning {
+        let pruned = pruning.await.unwrap().unwrap();
+        dropped += pruned.partitions;
+        removed += pruned.events;
+    }
+    assert_eq!((dropped, removed), (6, 0));
+    assert_eq!(names(&database).await, ["usage_events_default"]);
+    assert_eq!(differences(&store).await, Vec::<String>::new());
+    database.close().await.unwrap();
+}

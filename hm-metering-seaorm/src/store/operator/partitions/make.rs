@@ -1,10 +1,11 @@
 //! Making a month's part of the ledger.
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, Statement};
 
 use super::bounds;
 use super::month::Month;
+use super::rights::rights_like;
 use super::take_turn;
 use crate::error::Failure;
 use crate::store::run::Work;
@@ -13,6 +14,11 @@ use crate::store::run::Work;
 /// second.
 const MOVED_MAX: u32 = 100_000;
 
+/// How large the part for all others may be, in bytes. All of it is read, about a second for so much, while writers wait.
+const DEFAULT_MAX: i64 = 1 << 30;
+/// How long each statement may take. Writers don't wait for longer, however the database is doing.
+const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '5s'";
+
 /// Makes the part for a month, unless the month's ids have their place already, and answers whether it did.
 pub(super) struct Make(pub(super) Month);
 
@@ -20,11 +26,17 @@ pub(super) struct Make(pub(super) Month);
 impl Work for Make {
     type Answer = bool;
 
+    /// What was done by those who had their turn before must be seen.
+    fn isolation(&self) -> Option<IsolationLevel> {
+        Some(IsolationLevel::ReadCommitted)
+    }
+
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {
         if self.default(transaction).await?.is_none() {
             return Ok(false);
         }
         take_turn(transaction).await?;
+        transaction.execute_unprepared(STATEMENT_TIMEOUT).await?;
         // Another replica may have been faster.
         let Some(default) = self.default(transaction).await? else {
             return Ok(false);
@@ -33,6 +45,13 @@ impl Work for Make {
             tracing::warn!(
                 partition = self.0.table(),
                 "a partition is not made: too many events of its month are in {default} already, and stay there"
+            );
+            return Ok(false);
+        }
+        if self.is_large(transaction, &default).await? {
+            tracing::warn!(
+                partition = self.0.table(),
+                "a partition is not made: {default} is so large that writers would wait for long while it is read"
             );
             return Ok(false);
         }
@@ -61,12 +80,22 @@ impl Make {
         Ok(transaction.query_one_raw(statement).await?.is_some())
     }
 
+    async fn is_large(&self, transaction: &DatabaseTransaction, default: &str) -> Result<bool, Failure> {
+        let text = format!("SELECT pg_relation_size('{default}') AS bytes");
+        let statement = Statement::from_string(transaction.get_database_backend(), text);
+        let row = transaction
+            .query_one_raw(statement)
+            .await?
+            .ok_or(Failure::CORRUPT)?;
+        Ok(row.try_get::<i64>("", "bytes")? > DEFAULT_MAX)
+    }
+
     fn range(&self) -> String {
         let (from, to) = (self.0.first_id(), self.0.next().first_id());
         format!("id >= '{from}' AND id < '{to}'")
     }
 
-    fn statements(&self, default: &str) -> [String; 5] {
+    fn statements(&self, default: &str) -> [String; 6] {
         let (from, to) = (self.0.first_id(), self.0.next().first_id());
         let (table, range) = (self.0.table(), self.range());
         [
@@ -75,6 +104,7 @@ impl Make {
             "LOCK TABLE ONLY usage_events IN SHARE ROW EXCLUSIVE MODE".to_owned(),
             format!("LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE"),
             format!("CREATE TABLE {table} (LIKE usage_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
+            rights_like(&table, "usage_events"),
             format!(
                 "WITH moved AS (DELETE FROM {default} WHERE {range} RETURNING *) \
                  INSERT INTO {table} SELECT * FROM moved"

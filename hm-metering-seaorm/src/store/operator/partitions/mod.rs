@@ -10,30 +10,35 @@ mod bounds;
 mod make;
 mod month;
 mod remove;
+mod rights;
 
-use hm_metering::{StoreErrorKind, StoreResult, Timestamp, UsageStore};
+use hm_metering::{StoreError, StoreErrorKind, StoreResult, Timestamp, UsageStore};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
 use self::make::Make;
 pub(crate) use self::month::Month;
 use self::remove::Remove;
+pub(crate) use self::rights::rights_like;
 use crate::SeaOrmStore;
+use crate::error;
 use crate::store::run::{Work, pause};
 
 /// How many months ahead have a part, beside the present one.
 const AHEAD: u32 = 2;
 
 /// How often a lock is tried to be had, and how long each time. Whoever comes later and writes waits behind, so it is short,
-/// and between two attempts there is room for them.
-const ATTEMPTS: u32 = 8;
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+/// and between two attempts there is room for them. It is longer than the second after which PostgreSQL's own cleaning makes
+/// way.
+const ATTEMPTS: u32 = 5;
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1500ms'";
 
 /// Makes the parts of the ledger for the month that `now` lies in and for the two after it, where they are missing, and answers
 /// how many it made. It is meant to be called at start and then daily: a month has its part long before its first event. Events
-/// that came earlier are moved into it, up to 100,000; when there are more, they stay in the part for all others.
+/// that came earlier are moved into it, up to 100,000; when there are more, they stay in the part for all others. No month is
+/// made while that part takes more than a gigabyte, since PostgreSQL reads all of it each time; the log says so.
 ///
 /// It may run on several servers at once, beside those that record, and be repeated. Events wait to be written while a part is
-/// made: for milliseconds, and for about a second when many are to be moved. Dropping the future leaves the part that is being
+/// made: for milliseconds, and for a second or two when many are to be moved or much is to be read. Dropping the future leaves the part that is being
 /// made to be finished in the background.
 ///
 /// It does nothing on other databases than PostgreSQL.
@@ -141,7 +146,7 @@ async fn patiently<W: Work>(
     let mut attempt = 1;
     loop {
         match store.transact_patiently(context, work()).await {
-            Err(error) if error.kind() == StoreErrorKind::Unavailable && attempt < ATTEMPTS => {
+            Err(error) if waited_in_vain(&error) && attempt < ATTEMPTS => {
                 // From a tenth of a second on.
                 tokio::time::sleep(pause(attempt + 5)).await;
                 attempt += 1;
@@ -149,6 +154,11 @@ async fn patiently<W: Work>(
             result => return result,
         }
     }
+}
+
+fn waited_in_vain(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.is_some_and(error::waited_in_vain)
 }
 
 /// Makes this transaction the only one that changes which parts there are, and one that doesn't wait for long.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hm_metering::Timestamp;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, Statement};
 
 use super::bounds::{self, Partition};
 use super::month::least_id;
@@ -26,14 +26,20 @@ pub(super) struct Remove {
 impl Work for Remove {
     type Answer = bool;
 
+    /// What was recorded while the lock was waited for must be seen.
+    fn isolation(&self) -> Option<IsolationLevel> {
+        Some(IsolationLevel::ReadCommitted)
+    }
+
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<bool, Failure> {
-        // It can't be dropped while it has younger ones, and then nobody should have to wait.
-        if self.has_younger(transaction).await? {
-            return Ok(false);
-        }
         take_turn(transaction).await?;
+        // Another process may have been faster.
         let found = bounds::read(transaction).await?;
         if !found.is_some_and(|found| found.ranges.contains(&self.partition)) {
+            return Ok(false);
+        }
+        // It can't be dropped while it has younger ones, and then nobody should have to wait.
+        if self.has_younger(transaction).await? {
             return Ok(false);
         }
         // Before the lock, as whoever removes events one by one does.
