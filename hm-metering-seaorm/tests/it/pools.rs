@@ -182,3 +182,24 @@ async fn connections_to_a_server_are_replaced_when_they_are_old() {
         database.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn postgres_on_this_machine_is_spoken_to_without_tls_unless_it_is_required() {
+    let Some(database) = TestDatabase::empty_postgres().await.unwrap() else {
+        return;
+    };
+    let is_encrypted = async |url: &str| {
+        let db = connect(url, &Options::default()).await?;
+        let state = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let state = Statement::from_string(DbBackend::Postgres, state);
+        let row = db.query_one_raw(state).await?.unwrap();
+        db.close().await?;
+        row.try_get::<bool>("", "ssl")
+    };
+    assert!(!is_encrypted(database.url()).await.unwrap());
+    let required = database.url().replace("sslmode=prefer", "sslmode=require");
+    assert_ne!(required, database.url());
+    // It is, or the server has none and that is an error.
+    assert!(is_encrypted(&required).await.unwrap_or(true));
+    database.close().await.unwrap();
+}
