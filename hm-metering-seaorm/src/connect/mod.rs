@@ -62,6 +62,9 @@ impl Default for Options {
 /// It is opened with a write-ahead log, `synchronous=NORMAL`, foreign keys on, and one connection: SQLite has one
 /// writer, and waiting for a connection is fairer than waiting for a lock.
 ///
+/// PostgreSQL on this machine (`localhost` or a loopback address) is spoken to without TLS unless the address requires it
+/// (`?sslmode=require` or more); elsewhere TLS is used where the server offers it.
+///
 /// Sessions with MariaDB and MySQL are in UTC, in strict mode, and isolated as "read committed", so that a transaction
 /// locks rows and not the gaps between them; what the server is set to does not matter.
 ///
