@@ -187,7 +187,9 @@ impl MeterBuilder {
         self
     }
 
-    /// How many callers are kept in memory; 100,000. Those not used lately make way, and are asked for when they come again.
+    /// How many callers are kept in memory; 100,000, or fewer where [their bytes](Self::callers_bytes_max) are used up first, as
+    /// with keys of many scopes or plans of several quotas. Those not used lately make way, and are asked for when they come
+    /// again.
     ///
     /// What a caller used of its rates goes with it, and what its account used with the last one of it: when they come again, a
     /// whole burst may pass. Those whose rates have recovered make way first, as far as some are found among those not used
@@ -226,8 +228,9 @@ impl MeterBuilder {
     }
 
     /// How often finished requests are recorded and others' use is asked for; one second. Other replicas know of a request
-    /// after up to two such intervals. Others' use is asked for once a second at most, however short the interval is, so that
-    /// shorter ones don't cost the store more questions: then they know of it after an interval and a second, about.
+    /// after up to two such intervals. Others' use is asked for once a second at most, however short the interval is, as long as
+    /// nothing has to be given back, so that shorter ones don't cost the store more questions: then they know of it after an
+    /// interval and a second, about.
     pub const fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush_interval = interval;
         self

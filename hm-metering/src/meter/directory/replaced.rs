@@ -14,7 +14,7 @@ const SWEEP_FROM: usize = 64;
 /// Accounts that were replaced when their plan changed. Requests that began in them occupy slots of the concurrency limits
 /// that their successors have too, so a successor must not be forgotten before them: the next one would begin at zero.
 ///
-/// It has no more entries than there are such accounts that somebody has, and as many again.
+/// It has at most twice as many entries as there ever were such accounts at the same time that somebody had.
 #[derive(Default)]
 pub(super) struct Replaced {
     accounts: HashMap<AccountId, SmallVec<[Weak<Account>; 1]>>,
