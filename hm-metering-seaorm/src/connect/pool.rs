@@ -11,6 +11,7 @@ use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{ConnectOptions, Connection, Database, Error, Pool};
 
 use super::{Options, connection_error};
+use crate::error;
 
 /// A pool of at most so many connections.
 pub(super) fn of<D: Database>(connections: u32, options: &Options) -> PoolOptions<D> {
@@ -32,7 +33,11 @@ pub(super) fn logged<C: ConnectOptions>(connect: C, options: &Options) -> C {
     }
 }
 
-/// Opens the pool with its first connection. A database that doesn't answer is asked again until the time is over.
+/// How long is waited before a database that others hold is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens the pool with its first connection. A database that doesn't answer is asked again until the time is over; so is an
+/// SQLite file that another process is just making.
 pub(super) async fn open<D: Database>(
     pool: PoolOptions<D>,
     connect: <D::Connection as Connection>::Options,
@@ -44,13 +49,15 @@ pub(super) async fn open<D: Database>(
             match pool.acquire().await {
                 Ok(_) => return Ok(()),
                 Err(Error::PoolTimedOut) => tokio::task::yield_now().await,
-                Err(error) => return Err(error),
+                Err(error) => match connection_error(error) {
+                    held if error::waited_in_vain(&held) => tokio::time::sleep(PAUSE).await,
+                    error => return Err(error),
+                },
             }
         }
     };
     tokio::time::timeout(within, first)
         .await
-        .unwrap_or(Err(Error::PoolTimedOut))
-        .map_err(connection_error)?;
+        .unwrap_or_else(|_| Err(connection_error(Error::PoolTimedOut)))?;
     Ok(pool)
 }

@@ -46,9 +46,13 @@ impl Code<'_> {
         }
     }
 
-    /// A lock could not be had in the time that was set for it.
+    /// A lock could not be had in the time that was set for it, or, when SQLite changes how it keeps its journal, at once.
     pub(super) fn waited_in_vain(self) -> bool {
-        matches!(self, Self::Postgres("55P03"))
+        match self {
+            Self::Postgres(state) => state == "55P03",
+            Self::Sqlite(code) => code & 0xff == 5,
+            Self::MySql(..) | Self::Unknown => false,
+        }
     }
 
     /// The server ended this connection, or all of them.

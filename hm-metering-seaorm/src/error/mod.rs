@@ -63,7 +63,7 @@ pub(crate) fn lost_a_race(error: &DbErr) -> bool {
     driver::lost_a_race(error)
 }
 
-/// Whether a lock could not be had in the time that the transaction had set for it.
+/// Whether a lock could not be had in the time that was set for it.
 pub(crate) fn waited_in_vain(error: &DbErr) -> bool {
     driver::waited_in_vain(error)
 }

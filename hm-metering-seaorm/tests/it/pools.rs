@@ -203,3 +203,24 @@ async fn postgres_on_this_machine_is_spoken_to_without_tls_unless_it_is_required
     assert!(is_encrypted(&required).await.unwrap_or(true));
     database.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_sqlite_file_may_be_opened_by_many_at_once() {
+    for round in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("new.sqlite").display());
+        let opening: Vec<_> = (0..8)
+            .map(|_| {
+                let url = url.clone();
+                tokio::spawn(async move { connect(&url, &Options::default()).await })
+            })
+            .collect();
+        for opening in opening {
+            let db = opening.await.unwrap();
+            db.unwrap_or_else(|error| panic!("round {round}: {error}"))
+                .close()
+                .await
+                .unwrap();
+        }
+    }
+}
