@@ -3,8 +3,6 @@
 use std::iter::zip;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
 use crate::heap;
 use crate::plan::RateLimit;
 use crate::rate::gcra::{Check, Rate};
@@ -37,9 +35,6 @@ pub(crate) struct OwnBuckets {
     terms: Box<[BucketTerms]>,
     full_at: Box<[AtomicU64]>,
 }
-
-/// What was seen of several buckets that all had room.
-pub(crate) type Seen = SmallVec<[u64; 4]>;
 
 /// The bucket without room, by its position, that makes the caller wait longest.
 pub(crate) type Violated = (usize, Check);
@@ -98,12 +93,7 @@ impl<'a> Bucket<'a> {
 
     /// Takes `units`, or nothing.
     pub(crate) fn take(self, now: u64, units: u32) -> Check {
-        self.take_seen(self.full_at.load(Ordering::Acquire), now, units)
-    }
-
-    /// The same, if its state is most likely what was seen a moment ago.
-    fn take_seen(self, seen: u64, now: u64, units: u32) -> Check {
-        let mut full_at = seen;
+        let mut full_at = self.full_at.load(Ordering::Acquire);
         loop {
             let check = self.terms.rate.check(full_at, now, units);
             let Check::Fits(next) = check else {
@@ -155,39 +145,50 @@ impl<'a> Bucket<'a> {
     }
 }
 
-/// Looks whether every bucket has room for `units`. Takes nothing.
-pub(crate) fn look<'a>(
-    buckets: impl Iterator<Item = Bucket<'a>>,
-    now: u64,
-    units: u32,
-) -> Result<Seen, Violated> {
-    let mut seen = Seen::new();
-    let mut violated: Option<Violated> = None;
-    for (position, bucket) in buckets.enumerate() {
-        let full_at = bucket.full_at.load(Ordering::Acquire);
-        match bucket.terms.rate.check(full_at, now, units) {
-            Check::Fits(_) => seen.push(full_at),
-            check if violated.is_none_or(|(_, longest)| wait(check) > wait(longest)) => {
-                violated = Some((position, check));
-            }
-            _ => {}
-        }
+/// Looks whether every bucket of both has room for `units`. Takes nothing.
+#[inline]
+pub(crate) fn look(both: [Buckets<'_>; 2], now: u64, units: u32) -> Result<(), Violated> {
+    let has_room = |bucket: Bucket<'_>| matches!(bucket.peek(now, units), Check::Fits(_));
+    if both.iter().all(|buckets| buckets.iter().all(has_room)) {
+        Ok(())
+    } else {
+        look_longest(both, now, units)
     }
-    violated.map_or(Ok(seen), Err)
 }
 
-/// Takes `units` from every bucket that [`look`] has seen, or from none: somebody else may have been faster since.
-pub(crate) fn take<'a>(
-    buckets: impl Iterator<Item = Bucket<'a>> + Clone,
-    seen: &Seen,
-    now: u64,
-    units: u32,
-) -> Result<(), Violated> {
-    for (position, (bucket, seen)) in buckets.clone().zip(seen).enumerate() {
-        let check = bucket.take_seen(*seen, now, units);
-        if !matches!(check, Check::Fits(_)) {
-            put_back(buckets.take(position), units);
-            return Err((position, check));
+#[cold]
+fn look_longest([account, own]: [Buckets<'_>; 2], now: u64, units: u32) -> Result<(), Violated> {
+    let checks = account
+        .iter()
+        .chain(own.iter())
+        .map(|bucket| bucket.peek(now, units));
+    let without_room = checks
+        .enumerate()
+        .filter(|(_, check)| !matches!(check, Check::Fits(_)));
+    // Of several that wait equally long it is the first.
+    let longest = without_room.reduce(|longest, other| {
+        if wait(other.1) > wait(longest.1) {
+            other
+        } else {
+            longest
+        }
+    });
+    longest.map_or(Ok(()), Err)
+}
+
+/// Takes `units` from every bucket of both, or from none. Who has [looked](look) finds room, unless somebody else was faster.
+#[inline]
+pub(crate) fn take(both: [Buckets<'_>; 2], now: u64, units: u32) -> Result<(), Violated> {
+    let mut taken = 0;
+    for buckets in both {
+        for bucket in buckets.iter() {
+            let check = bucket.take(now, units);
+            if !matches!(check, Check::Fits(_)) {
+                let [account, own] = both;
+                put_back(account.iter().chain(own.iter()).take(taken), units);
+                return Err((taken, check));
+            }
+            taken += 1;
         }
     }
     Ok(())
@@ -233,8 +234,8 @@ mod tests {
     }
 
     fn taken(buckets: Buckets<'_>, units: u32) -> Result<(), Violated> {
-        let seen = look(buckets.iter(), NOW, units)?;
-        take(buckets.iter(), &seen, NOW, units)
+        look([buckets, Buckets::default()], NOW, units)?;
+        take([buckets, Buckets::default()], NOW, units)
     }
 
     #[test]
@@ -262,16 +263,15 @@ mod tests {
 
     #[test]
     fn one_that_was_overtaken_since_the_look_takes_from_none() {
-        let own = buckets(&[9, 1]);
-        let buckets = own.get();
-        let seen = look(buckets.iter(), NOW, 1).unwrap();
-        assert!(taken(buckets, 1).is_ok());
-        let before = state(buckets);
-        assert!(matches!(
-            take(buckets.iter(), &seen, NOW, 1),
-            Err((1, Check::Later(_)))
-        ));
-        assert_eq!(state(buckets), before);
+        let (first, second) = (buckets(&[9]), buckets(&[5, 2]));
+        let both = [first.get(), second.get()];
+        assert!(take(both, NOW, 1).is_ok());
+        assert!(look(both, NOW, 1).is_ok());
+        assert!(taken(second.get(), 1).is_ok());
+        let before = both.map(state);
+        assert!(matches!(take(both, NOW, 1), Err((2, Check::Later(_)))));
+        assert!(matches!(look(both, NOW, 1), Err((2, Check::Later(_)))));
+        assert_eq!(both.map(state), before);
     }
 
     #[test]

@@ -61,12 +61,18 @@ pub(crate) fn decide(
     store: Store,
     now: Now,
 ) -> Decision {
+    let mut holds = Holds::default();
     loop {
-        match take_all(account, own, operation, (book, store), now) {
-            Ok(holds) => return Decision::Allowed(holds),
-            // Somebody else took the units, so this can't go on without others getting on.
-            Err(Missed::Overtaken) => {}
-            Err(missed) => return refuse(account, own, operation, missed, now),
+        match take_all(account, own, operation, (book, store), now, &mut holds) {
+            Ok(()) => return Decision::Allowed(holds),
+            Err(missed) => {
+                // Slots that were occupied are given back.
+                holds = Holds::default();
+                if !matches!(missed, Missed::Overtaken) {
+                    return refuse(account, own, operation, missed, now);
+                }
+                // Somebody else took the units, so this can't go on without others getting on.
+            }
         }
     }
 }
@@ -115,24 +121,23 @@ pub(super) enum Missed<'a> {
     Overtaken,
 }
 
-/// Takes what `operation` needs of every limit, or of none.
+/// Takes what `operation` needs of every limit into `holds`, or of none.
+#[inline]
 fn take_all<'a>(
     account: &'a Account,
     own: Buckets<'_>,
     operation: &Operation,
     (book, store): (Option<&Arc<LeaseBook>>, Store),
     now: Now,
-) -> Result<Holds, Missed<'a>> {
+    holds: &mut Holds,
+) -> Result<(), Missed<'a>> {
     let policy = operation.when_unavailable();
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
-    let buckets = account.buckets().iter().chain(own.iter());
-    let seen = bucket::look(buckets.clone(), ticks, rate_units).map_err(violated)?;
+    let buckets = [account.buckets(), own];
+    bucket::look(buckets, ticks, rate_units).map_err(violated)?;
     account.slots().look().map_err(Missed::Slot)?;
-    let mut holds = Holds {
-        rate_units,
-        ..Holds::default()
-    };
+    holds.rate_units = rate_units;
     if let Some(book) = book {
         for (quota, counter) in account.quotas() {
             // What the operation does not name it does not take.
@@ -152,14 +157,14 @@ fn take_all<'a>(
     }
     // Everything has room. From here on something is taken.
     holds.slots = account.slots().occupy().map_err(Missed::Slot)?;
-    bucket::take(buckets, &seen, ticks, rate_units).map_err(violated)?;
+    bucket::take(buckets, ticks, rate_units).map_err(violated)?;
     for (position, hold) in holds.quotas.iter().enumerate() {
         if !hold.leased {
             if hold.take_unleased() {
                 continue;
             }
             holds.quotas.truncate(position);
-            undo(account, own, &holds);
+            undo(account, own, holds);
             return Err(Missed::Overtaken);
         }
         match hold.lease.window().take(hold.units, ticks) {
@@ -167,12 +172,12 @@ fn take_all<'a>(
             Take::TakenLow => renew(hold, book, ticks),
             Take::Short => {
                 holds.quotas.truncate(position);
-                undo(account, own, &holds);
+                undo(account, own, holds);
                 return Err(Missed::Overtaken);
             }
         }
     }
-    Ok(holds)
+    Ok(())
 }
 
 /// Leases more in the background for the quota that `hold` was taken of.
