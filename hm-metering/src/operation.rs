@@ -14,21 +14,13 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 use crate::usage::Outcome;
 
-/// Units of one meter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// The counted thing.
-    pub meter: MeterName,
-    /// How much of it.
-    pub units: Units,
-}
-
 /// An operation as a route declares it: its name, what a request takes before its real cost is known, and which keys may
 /// do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     name: OperationName,
-    costs: SmallVec<[Cost; 2]>,
+    /// Sorted by meter, none twice.
+    costs: SmallVec<[(MeterName, Units); 2]>,
     rate_units: u32,
     scopes: Vec<String>,
     /// One of each list.
@@ -49,10 +41,7 @@ impl Operation {
     pub fn new(name: OperationName) -> Self {
         Self {
             name,
-            costs: smallvec![Cost {
-                meter: MeterName::REQUESTS,
-                units: Units::ONE
-            }],
+            costs: smallvec![(MeterName::REQUESTS, Units::ONE)],
             rate_units: 1,
             scopes: Vec::new(),
             any_scopes: Vec::new(),
@@ -73,9 +62,9 @@ impl Operation {
     pub fn cost(mut self, meter: MeterName, units: Units) -> Self {
         let is_full = self.costs.len() >= Self::METERS_MAX && self.cost_in(&meter).is_none();
         assert!(!is_full, "an operation names at most 16 meters");
-        match self.costs.iter_mut().find(|cost| cost.meter == meter) {
-            Some(cost) => cost.units = units,
-            None => self.costs.push(Cost { meter, units }),
+        match self.costs.binary_search_by(|(has, _)| has.cmp(&meter)) {
+            Ok(place) => self.costs[place].1 = units,
+            Err(place) => self.costs.insert(place, (meter, units)),
         }
         self
     }
@@ -156,9 +145,9 @@ impl Operation {
         &self.name
     }
 
-    /// What a request takes, by meter. A meter is listed once.
+    /// What a request takes, sorted by meter. A meter is listed once.
     #[must_use]
-    pub fn costs(&self) -> &[Cost] {
+    pub fn costs(&self) -> &[(MeterName, Units)] {
         &self.costs
     }
 
@@ -220,19 +209,14 @@ impl Operation {
     /// How much of `meter` a request takes; none when the operation has nothing to do with it.
     #[must_use]
     pub fn cost_in(&self, meter: &MeterName) -> Option<Units> {
-        self.costs
-            .iter()
-            .find(|cost| cost.meter == *meter)
-            .map(|cost| cost.units)
+        let cost = self.costs.iter().find(|(has, _)| has == meter)?;
+        Some(cost.1)
     }
 
     /// How much of `meter` a request takes.
     #[must_use]
     pub fn units_of(&self, meter: &MeterName) -> Units {
-        self.costs
-            .iter()
-            .find(|cost| cost.meter == *meter)
-            .map_or(Units::ZERO, |cost| cost.units)
+        self.cost_in(meter).unwrap_or(Units::ZERO)
     }
 }
 

@@ -2,6 +2,7 @@
 //! becomes an event.
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::rejection::{Asked, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
 use super::said::Said;
-use super::settle::Settling;
+use super::settle::{self, Settled};
 use super::tally::{Tally, cut};
 use super::undecided::Undecided;
 use crate::charge_rule::Ending;
@@ -32,7 +33,7 @@ use crate::quota::nanos;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::units::Units;
 use crate::usage::Outcome;
-use crate::usage::journal::record::Draft;
+use crate::usage::journal::record::{Charge, Draft};
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
@@ -56,6 +57,20 @@ pub(super) struct Answered {
     /// On the monotonic clock.
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes: u64,
+}
+
+/// How a request ended, and what it is charged.
+struct End<'a> {
+    outcome: Outcome,
+    answered: &'a Answered,
+    /// On the monotonic clock.
+    now: Duration,
+    /// What the handler said, if it said anything.
+    tally: Option<&'a Tally>,
+    units: &'a [(MeterName, Units)],
+    charges: &'a [Charge],
+    /// Whether it took more than was left.
+    over: bool,
 }
 
 impl Answered {
@@ -158,18 +173,12 @@ impl Admitted {
 
     /// What the request takes by meter, as declared and said, sorted.
     fn asked(&self, said: Option<&Tally>) -> Charged {
-        let mut meters = Charged::new();
-        for cost in self.request.operation.costs() {
-            meters.push((cost.meter.clone(), cost.units));
-        }
+        let mut meters = Charged::from(self.request.operation.costs());
         for (meter, units) in said.iter().flat_map(|tally| &tally.meters) {
-            match meters.iter_mut().find(|(has, _)| has == meter) {
-                Some(entry) => entry.1 = *units,
-                None => meters.push((meter.clone(), *units)),
+            match meters.binary_search_by(|(has, _)| has.cmp(meter)) {
+                Ok(place) => meters[place].1 = *units,
+                Err(place) => meters.insert(place, (meter.clone(), *units)),
             }
-        }
-        if meters.len() > 1 {
-            meters.sort_unstable();
         }
         meters
     }
@@ -180,36 +189,56 @@ impl Admitted {
         let outcome = self.true_outcome(outcome);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
         let said = self.said.finish();
-        let tally = said.as_ref().map(|said| &said.tally);
-        let mut units = if self.request.operation.charge_rule().is_charged(&ending) {
-            self.asked(tally)
+        let is_charged = self.request.operation.charge_rule().is_charged(&ending);
+        let mut end = End {
+            outcome,
+            answered,
+            now,
+            tally: None,
+            units: &[],
+            charges: &[],
+            over: false,
+        };
+        if is_charged
+            && said.is_none()
+            && let Some(charge) = settle::as_taken(self)
+        {
+            end.units = self.request.operation.costs();
+            end.charges = slice::from_ref(&charge);
+            self.write(&end);
+            return;
+        }
+        end.tally = said.as_ref().map(|said| &said.tally);
+        let mut units = if is_charged {
+            self.asked(end.tally)
         } else {
             Charged::new()
         };
         let extra = said.as_ref().map_or(&[][..], |said| &said.extra[..]);
-        let mut settling = Settling {
-            admitted: self,
-            ticks: nanos(now),
-            charges: SmallVec::new(),
-            over: false,
-        };
-        settling.settle(&mut units, extra);
-        let Settling { charges, over, .. } = settling;
+        let Settled { charges, over } = settle::settle(self, nanos(now), &mut units, extra);
+        end.units = &units;
+        end.charges = &charges;
+        end.over = over;
+        self.write(&end);
+    }
+
+    /// Writes the event, gives the slots back, and tells those who listen.
+    fn write(&self, end: &End<'_>) {
+        let (answered, tally) = (end.answered, end.tally);
+        let since_arrival = |at: Duration| at.saturating_sub(self.request.arrived.monotonic);
+        let first_byte = answered.first_byte.or((answered.bytes > 0).then_some(end.now));
         let draft = Draft {
             id: self.request.id,
             at: self.request.arrived.wall,
             account: self.account().id,
             user: self.principal().user(),
             key: self.principal().key(),
-            status: self.final_status(outcome, answered),
-            outcome,
+            status: self.final_status(end.outcome, answered),
+            outcome: end.outcome,
             grpc_status: answered.grpc_status,
-            over: over || self.holds.is_over(),
-            response_time_us: micros(now.saturating_sub(self.request.arrived.monotonic)),
-            first_byte_us: answered
-                .first_byte
-                .or((answered.bytes > 0).then_some(now))
-                .map(|at| micros(at.saturating_sub(self.request.arrived.monotonic))),
+            over: end.over || self.holds.is_over(),
+            response_time_us: micros(since_arrival(end.now)),
+            first_byte_us: first_byte.map(|at| micros(since_arrival(at))),
             bytes_in: self.request.bytes_in,
             bytes_out: answered.bytes,
             operation: self.request.operation.name().as_str(),
@@ -220,14 +249,14 @@ impl Admitted {
             refusal: None,
             would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
-            units: &units,
+            units: end.units,
             plan: self.account().plan().id.as_str(),
-            charges: &charges,
+            charges: end.charges,
         };
         self.engine.append(&draft, self.is_reserved);
         // A handler may keep its charge for longer, and the request with it.
         self.holds.leave_slots();
-        self.tell(&draft, now.saturating_sub(self.request.arrived.monotonic));
+        self.tell(&draft, since_arrival(end.now));
     }
 
     /// Tells those who listen that the request is over.

@@ -271,6 +271,7 @@ impl Engine {
     }
 
     /// Writes an event down. `is_reserved` says whether room was reserved for it.
+    #[inline]
     fn append(&self, draft: &Draft<'_>, is_reserved: bool) -> bool {
         let has_room = is_reserved || self.log.reserve(0);
         if has_room && draft.encode(|bytes| self.log.append(bytes)) {

@@ -8,28 +8,49 @@ use crate::charge_rule::Overrun;
 use crate::name::MeterName;
 use crate::quota::Lease;
 use crate::units::Units;
-use crate::usage::journal::record;
+use crate::usage::journal::record::Charge;
 
-/// Makes what was taken for a request equal to what it is charged, counter by counter.
-pub(super) struct Settling<'a> {
-    pub(super) admitted: &'a Admitted,
-    pub(super) ticks: u64,
-    pub(super) charges: SmallVec<[record::Charge; 2]>,
+/// What a request is charged, counter by counter.
+pub(super) struct Settled {
+    pub(super) charges: SmallVec<[Charge; 2]>,
+    /// Whether it is beyond a limit.
     pub(super) over: bool,
 }
 
+/// Makes what was taken for a request equal to what it is charged.
+struct Settling<'a> {
+    admitted: &'a Admitted,
+    ticks: u64,
+    settled: Settled,
+}
+
+/// Charges a request of whose charge nothing was said, if what was taken for it is all that it is charged. As a rule it is.
+pub(super) fn as_taken(admitted: &Admitted) -> Option<Charge> {
+    let ([(meter, asked)], [hold]) = (admitted.request.operation.costs(), &admitted.holds[..]) else {
+        return None;
+    };
+    hold.took(meter, *asked)
+        .then(|| charge(0, &hold.lease, hold.limit, *asked, true))
+}
+
+/// `units` become what is charged; meters with nothing charged are left out. `extra` was leased besides what is held, hold by
+/// hold.
+pub(super) fn settle(admitted: &Admitted, ticks: u64, units: &mut Charged, extra: &[Units]) -> Settled {
+    let mut settling = Settling {
+        admitted,
+        ticks,
+        settled: Settled {
+            charges: SmallVec::new(),
+            over: false,
+        },
+    };
+    settling.settle(units, extra);
+    settling.settled
+}
+
 impl Settling<'_> {
-    /// `units` become what is charged; meters with nothing charged are left out.
-    pub(super) fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
+    fn settle(&mut self, units: &mut Charged, extra: &[Units]) {
         let holds = &self.admitted.holds;
-        if let ([(meter, asked)], [hold]) = (&units[..], &holds[..])
-            && hold.took(meter, *asked)
-            && extra.is_empty()
-        {
-            // As a rule what was taken is what is charged.
-            self.write(0, &hold.lease, hold.limit, *asked, true);
-            return;
-        }
         let mut parts: SmallVec<[Parts; 2]> = SmallVec::new();
         for (place, hold) in holds.iter().enumerate() {
             let extra = extra.get(place).copied().unwrap_or_default();
@@ -101,7 +122,7 @@ impl Settling<'_> {
                 window.note_allowance(rest);
             }
             parts.unleased = parts.unleased.plus(rest);
-            self.over |= window.taken_by_all() > limit || !window.may_have_more(limit, self.ticks);
+            self.settled.over |= window.taken_by_all() > limit || !window.may_have_more(limit, self.ticks);
         }
         parts
     }
@@ -115,7 +136,7 @@ impl Settling<'_> {
         let lease = counter.open(arrived);
         lease.window().note_taken(units);
         let taken = lease.window().taken_by_all();
-        self.over |= quota.limit.is_some_and(|limit| taken > limit);
+        self.settled.over |= quota.limit.is_some_and(|limit| taken > limit);
         self.write(at, &lease, quota.limit, units, false);
     }
 
@@ -124,17 +145,22 @@ impl Settling<'_> {
         if units.is_zero() {
             return;
         }
-        lease.window().note_charged(units);
+        self.settled.charges.push(charge(at, lease, limit, units, leased));
         if !leased && limit.is_some() {
             lease.window().note_debt(units);
         }
-        self.charges.push(record::Charge {
-            meter: u8::try_from(at).unwrap_or(u8::MAX),
-            period: lease.window().period(),
-            limit,
-            lease: leased.then(|| lease.token()).flatten(),
-            units,
-        });
+    }
+}
+
+/// A charge of `units`, which count from now on, on the meter `at` this place of the event's.
+fn charge(at: usize, lease: &Lease, limit: Option<Units>, units: Units, leased: bool) -> Charge {
+    lease.window().note_charged(units);
+    Charge {
+        meter: u8::try_from(at).unwrap_or(u8::MAX),
+        period: lease.window().period(),
+        limit,
+        lease: leased.then(|| lease.token()).flatten(),
+        units,
     }
 }
 

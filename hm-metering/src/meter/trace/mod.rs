@@ -285,10 +285,7 @@ impl Serialize for DecisionTrace {
             retry_after_ms: refusal.and_then(Refusal::retry_after).map(millis_up),
             costs: costs
                 .iter()
-                .map(|cost| CostView {
-                    meter: &cost.meter,
-                    units: cost.units,
-                })
+                .map(|(meter, units)| CostView { meter, units: *units })
                 .collect(),
             limits: self.limits(),
         };

@@ -9,6 +9,7 @@ const INLINE: usize = 320;
 impl Draft<'_> {
     /// Calls `take` with the bytes. At most [`PAYLOAD_MAX`](super::PAYLOAD_MAX) of them as long as the texts keep to their
     /// bounds. Usual records need no allocation.
+    #[inline]
     pub(crate) fn encode<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
         let mut inline = [0; INLINE];
         let len = self.write(Writer::on(&mut inline));
@@ -21,6 +22,7 @@ impl Draft<'_> {
     }
 
     /// Answers how many bytes it takes. They are all there if that many have a place.
+    #[inline]
     fn write(&self, mut out: Writer<'_>) -> usize {
         out.words(self.fixed());
         out.text(self.operation.as_bytes());
@@ -46,6 +48,7 @@ impl Draft<'_> {
     }
 
     /// What has the same length in every record.
+    #[inline]
     fn fixed(&self) -> [u64; FIXED] {
         let flags = Flags::USER.when(self.user.is_some())
             | Flags::KEY.when(self.key.is_some())
