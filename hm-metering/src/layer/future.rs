@@ -33,10 +33,10 @@ pin_project! {
     where
         S: Service<Request<ReqB>>,
     {
-        /// The decision needs an answer from a store.
+        /// The decision needs an answer from a store. What waits for it is in a box, so that the usual future is small.
         Deciding {
             decision: AdmitFuture,
-            waiting: Option<(S, Request<ReqB>)>,
+            waiting: Option<Box<(S, Request<ReqB>)>>,
         },
         /// The service has the request.
         Serving {
@@ -59,11 +59,11 @@ impl<S, ReqB> ResponseFuture<S, ReqB>
 where
     S: Service<Request<ReqB>>,
 {
-    pub(super) const fn deciding(decision: AdmitFuture, service: S, request: Request<ReqB>) -> Self {
+    pub(super) fn deciding(decision: AdmitFuture, service: S, request: Request<ReqB>) -> Self {
         Self {
             state: State::Deciding {
                 decision,
-                waiting: Some((service, request)),
+                waiting: Some(Box::new((service, request))),
             },
         }
     }
@@ -101,7 +101,7 @@ where
                             clippy::expect_used,
                             reason = "it is taken here only, and the state then changes"
                         )]
-                        let (mut service, request) = waiting.take().expect("polled after it was ready");
+                        let (mut service, request) = *waiting.take().expect("polled after it was ready");
                         let (response, admission) = call(&mut service, request, admission);
                         state.set(State::Serving {
                             response,

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use http::header::HeaderMap;
 use http::{Extensions, Method};
-use smallvec::SmallVec;
 
 use super::heads::Heads;
 use super::rejection::Form;
@@ -96,12 +95,7 @@ impl<'a> Call<'a> {
 
     pub(super) fn texts(&self, heads: &Heads<'a>) -> Texts {
         let endpoint = cut(self.endpoint, ENDPOINT_MAX);
-        let mut bytes = SmallVec::from_slice(endpoint.as_bytes());
-        bytes.extend_from_slice(self.request_id(heads).unwrap_or_default().as_bytes());
-        Texts {
-            bytes,
-            endpoint: endpoint.len(),
-        }
+        Texts::new(endpoint, self.request_id(heads).unwrap_or_default())
     }
 
     /// What a refusal has to look like. Only a POST can be a gRPC call.
@@ -129,19 +123,58 @@ impl fmt::Debug for Call<'_> {
 /// The texts that are kept of a request until its event is written, in one piece.
 #[derive(Clone)]
 pub(crate) struct Texts {
-    bytes: SmallVec<[u8; 128]>,
-    endpoint: usize,
+    bytes: TextBytes,
+    endpoint: u16,
+    /// Of both.
+    len: u16,
 }
 
+/// Usual texts need no allocation.
+#[derive(Clone)]
+enum TextBytes {
+    Inline([u8; TEXTS_INLINE]),
+    Spilled(Box<[u8]>),
+}
+
+const TEXTS_INLINE: usize = 96;
+
 impl Texts {
+    /// An endpoint and a request's id, both within their bounds.
+    #[inline]
+    fn new(endpoint: &str, id: &str) -> Self {
+        let len = endpoint.len() + id.len();
+        let mut inline = [0; TEXTS_INLINE];
+        let bytes = match inline.get_mut(..len) {
+            Some(place) => {
+                let (first, second) = place.split_at_mut(endpoint.len());
+                first.copy_from_slice(endpoint.as_bytes());
+                second.copy_from_slice(id.as_bytes());
+                TextBytes::Inline(inline)
+            }
+            None => TextBytes::Spilled([endpoint.as_bytes(), id.as_bytes()].concat().into()),
+        };
+        Self {
+            bytes,
+            endpoint: endpoint.len() as u16,
+            len: len as u16,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            TextBytes::Inline(bytes) => &bytes[..self.len.into()],
+            TextBytes::Spilled(bytes) => bytes,
+        }
+    }
+
     /// The bytes of the endpoint, which is a text.
     pub(crate) fn endpoint(&self) -> &[u8] {
-        &self.bytes[..self.endpoint]
+        &self.bytes()[..self.endpoint.into()]
     }
 
     /// The id that the request came with, a text; none where it gets that of its event.
     pub(crate) fn request_id_bytes(&self) -> Option<&[u8]> {
-        let id = &self.bytes[self.endpoint..];
+        let id = &self.bytes()[self.endpoint.into()..];
         (!id.is_empty()).then_some(id)
     }
 
