@@ -126,7 +126,14 @@ impl Moving {
         self.spilled.extend_from_slice(bytes);
     }
 
-    /// What `write` writes is this part.
+    /// Whether this part was said.
+    pub(super) const fn has(&self, part: Part) -> bool {
+        let (start, end) = self.places[part as usize];
+        start != end
+    }
+
+    /// What `write` writes is this part. Others may stand in it.
+    #[inline]
     pub(super) fn say(&mut self, part: Part, write: impl FnOnce(&mut Self)) {
         let start = self.len;
         write(self);

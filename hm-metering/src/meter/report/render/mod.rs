@@ -18,6 +18,8 @@ pub(super) use template::Template;
 struct State<'a> {
     shown: &'a Shown,
     remaining: u64,
+    /// Whether `X-RateLimit-Remaining` says the same number.
+    is_of_quota: bool,
     /// Seconds until there is more.
     reset: Option<u64>,
 }
@@ -43,12 +45,12 @@ impl LimitReport {
 
     fn render(&self, retry_after: Option<u64>, id: Option<&[u8]>, headers: &mut HeaderMap) {
         let mut moving = Moving::default();
-        self.say_classic(&mut moving);
         if let Some(draft) = self.shape.style.draft()
             && let Some(state) = self.state(retry_after)
         {
             state.say(draft, &mut moving);
         }
+        self.say_classic(&mut moving);
         if let Some(id) = id {
             moving.say(Part::Id, |moving| moving.bytes(id));
         }
@@ -60,7 +62,9 @@ impl LimitReport {
             return;
         };
         moving.say(Part::Used, |moving| moving.number(self.used.get()));
-        if let Some(limit) = quota.limit {
+        if let Some(limit) = quota.limit
+            && !moving.has(Part::Remaining)
+        {
             moving.say(Part::Remaining, |moving| moving.number(self.left_of(limit)));
         }
         if format == ResetFormat::DeltaSeconds {
@@ -91,6 +95,7 @@ impl LimitReport {
         Some(State {
             shown,
             remaining,
+            is_of_quota: self.rate.is_none(),
             reset: retry_after.is_none_or(|retry| reset <= retry).then_some(reset),
         })
     }
@@ -103,7 +108,7 @@ impl State<'_> {
                 moving.say(Part::StateLimit, |moving| {
                     moving.bytes(self.shown.limit.as_bytes())
                 });
-                moving.say(Part::State, |moving| moving.number(self.remaining));
+                moving.say(Part::State, |moving| self.say_remaining(moving));
                 if let Some(reset) = self.reset {
                     moving.say(Part::StateReset, |moving| moving.number(reset));
                 }
@@ -114,12 +119,21 @@ impl State<'_> {
         };
         moving.say(Part::State, |moving| {
             moving.text(&self.shown.state);
-            moving.number(self.remaining);
+            self.say_remaining(moving);
             if let Some(reset) = self.reset {
                 moving.text(before_reset);
                 moving.number(reset);
             }
         });
+    }
+
+    /// Writes what is left, for both families if both tell it.
+    fn say_remaining(&self, moving: &mut Moving) {
+        if self.is_of_quota {
+            moving.say(Part::Remaining, |moving| moving.number(self.remaining));
+        } else {
+            moving.number(self.remaining);
+        }
     }
 }
 
