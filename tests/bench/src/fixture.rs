@@ -184,7 +184,10 @@ impl Clock for SlowClock {
     }
 
     fn monotonic(&self) -> Duration {
-        // A shift, so that what is measured does not pay for a division that is none of its own.
-        Duration::from_nanos(self.0.monotonic().as_nanos() as u64 >> 10)
+        // Shifts, so that what is measured does not pay for a division that is none of its own.
+        let real = self.0.monotonic();
+        let whole = real.as_secs() % 1_024 * 1_000_000_000;
+        let nanos = (whole + u64::from(real.subsec_nanos())) >> 10;
+        Duration::new(real.as_secs() >> 10, nanos as u32)
     }
 }
