@@ -22,3 +22,4 @@ pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods,
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;
 pub use self::rebuild::rebuild_rollups;
+pub use crate::store::usage::would_record;
