@@ -99,6 +99,38 @@ async fn a_closed_summary_never_changes_and_what_comes_late_is_a_correction() {
 }
 
 #[tokio::test]
+async fn what_comes_late_is_a_correction_whatever_the_clock_of_its_writer_says() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let account = account(&store).await;
+        let counter = counter(account);
+        let one = |number| {
+            let event = event(account, None);
+            batch(holder(), number, vec![event], vec![settlement(&counter, None, 1)])
+        };
+        store.record(&one(1)).await.unwrap();
+        close_periods(&store, after_grace(), CLOSING_GRACE, 10)
+            .await
+            .unwrap();
+        let mut late = one(2);
+        late.created_at = later(0);
+        assert!(late.created_at < counter.period.end);
+        store.record(&late).await.unwrap();
+        let with_late = the_summary(&store, account).await;
+        assert_eq!((with_late.units, with_late.count), (Units::ONE, 1));
+        let late: Vec<_> = with_late
+            .corrections
+            .iter()
+            .map(|late| (late.units, late.count, late.late))
+            .collect();
+        assert_eq!(late, [(1, 1, true)]);
+        assert_eq!(with_late.corrected(), Units::new(2));
+        check_is_clean(&store).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_correction_by_people_is_an_entry_of_its_own_with_a_reason() {
     for database in TestDatabase::every().await.unwrap() {
         let store = store(&database).await;
