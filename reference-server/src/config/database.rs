@@ -31,6 +31,9 @@ pub struct DatabaseConfig {
     pub idle_timeout: Duration,
     /// How long a connection to a server is used before another takes its place.
     pub max_lifetime: Duration,
+    /// Whether an SQLite file is forced to the disk at each commit. It is where the journal survives a power failure: what
+    /// the journal believes to be in the database must then survive it too.
+    pub full_sync: bool,
 }
 
 /// Kinds of database.
@@ -56,6 +59,7 @@ impl DatabaseConfig {
             operation_timeout: reader.millis(OPERATION_TIMEOUT, 100..=600_000),
             idle_timeout: reader.seconds("database.idle_timeout_s", 1..=86_400),
             max_lifetime: reader.seconds("database.max_lifetime_s", 1..=86_400),
+            full_sync: false,
         };
         if config.operation_timeout < config.statement_timeout {
             reader.mistake(
@@ -84,6 +88,7 @@ impl DatabaseConfig {
             operation_timeout: self.operation_timeout,
             idle_timeout: self.idle_timeout,
             max_lifetime: self.max_lifetime,
+            sqlite_full_sync: self.full_sync,
             ..Options::default()
         }
     }
@@ -138,6 +143,7 @@ impl fmt::Debug for DatabaseConfig {
             .field("operation_timeout", &self.operation_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
+            .field("full_sync", &self.full_sync)
             .finish_non_exhaustive()
     }
 }
