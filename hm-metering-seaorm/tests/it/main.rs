@@ -11,6 +11,7 @@
 mod accounts;
 mod addresses;
 mod check;
+mod closing;
 mod conformance;
 mod connections;
 mod contention;
