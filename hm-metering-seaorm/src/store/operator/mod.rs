@@ -8,6 +8,7 @@ mod accounts;
 pub(super) mod activity;
 mod check;
 mod compare;
+mod leases;
 pub(super) mod marks;
 mod partitions;
 mod periods;
@@ -16,6 +17,7 @@ mod rebuild;
 
 pub use self::check::{Checked, check};
 pub use self::compare::{Counted, Difference, Witness};
+pub use self::leases::{Forfeited, LeaseHolder, forfeit, lease_holder, lost_holders};
 pub(crate) use self::partitions::{Month, rights_like};
 pub use self::partitions::{PrunedEvents, make_partitions, prune_events};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};

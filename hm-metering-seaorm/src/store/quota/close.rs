@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hm_metering::quota::Holder;
-use hm_metering::{StoreError, StoreErrorKind, StoreResult, Timestamp, Units};
+use hm_metering::{ReplicaId, StoreError, StoreErrorKind, StoreResult, Timestamp, Units};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Select};
 
@@ -25,11 +25,14 @@ const PORTION: u64 = 1_000;
 pub(in crate::store) enum Runs {
     /// All of the holder's replica but the holder's own.
     But(Holder),
+    /// All of the replica.
+    All(ReplicaId),
 }
 
 /// What was closed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::store) struct Closed {
+    pub(in crate::store) leases: u64,
     pub(in crate::store) units: Units,
 }
 
@@ -58,6 +61,7 @@ pub(in crate::store) async fn close(
         let mut closed = Closed::default();
         loop {
             let (some, left) = run::tried(context, &writer, &Portion { runs, now }).await?;
+            closed.leases += some.leases;
             closed.units = closed.units.plus(some.units);
             if !left {
                 return Ok(closed);
@@ -103,6 +107,7 @@ impl Work for Portion {
             held.settled += rest;
             held.state = lease::CLOSED.to_owned();
             held.updated_at = now;
+            closed.leases += 1;
             closed.units = closed.units.plus(Units::from_i64(rest));
         }
         counter::save(transaction, counters.into_values()).await?;
@@ -118,6 +123,7 @@ impl Portion {
             Runs::But(holder) => open
                 .filter(Column::Replica.eq(holder.replica.as_uuid()))
                 .filter(Column::Epoch.ne(holder.epoch.cast_signed())),
+            Runs::All(replica) => open.filter(Column::Replica.eq(replica.as_uuid())),
         }
     }
 }

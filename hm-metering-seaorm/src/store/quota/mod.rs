@@ -4,9 +4,9 @@
 //! taken in the order of their keys, so two transactions can't wait for each other. Leases of windows that move with time
 //! also hold a row that all counters of their account and meter have in common.
 
-mod close;
+pub(super) mod close;
 mod counter;
-mod lease;
+pub(super) mod lease;
 mod release;
 pub(super) mod settle;
 
