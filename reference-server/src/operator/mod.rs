@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod draft;
 mod import;
 mod leases;
 mod migrate;
