@@ -8,6 +8,7 @@ mod keys;
 pub mod operator;
 mod quota;
 mod run;
+mod text;
 mod transaction;
 mod usage;
 

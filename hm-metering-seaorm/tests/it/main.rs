@@ -28,6 +28,7 @@ mod pools;
 mod representation;
 mod rows;
 mod tenants;
+mod texts;
 mod traces;
 mod transactions;
 mod upgrade;

@@ -16,6 +16,7 @@ use crate::SeaOrmStore;
 use crate::entity::{usage_correction, usage_summary};
 use crate::error::Failure;
 use crate::store::run::Work;
+use crate::store::text::must_fit;
 use crate::store::usage::summary::MANUAL;
 
 /// How long after the end of its period a summary is still open for what is recorded late: a day. A replica that is away
@@ -158,7 +159,7 @@ impl PeriodSummary {
 /// # Errors
 ///
 /// [`NotFound`](hm_metering::StoreErrorKind::NotFound) when the account has no closed summary of the meter for a period that begins at
-/// `period_start`. [`Invalid`](hm_metering::StoreErrorKind::Invalid) when the reason is empty or too long.
+/// `period_start`. [`Invalid`](hm_metering::StoreErrorKind::Invalid) when the reason is empty, too long or has a NUL.
 pub async fn correct(
     store: &SeaOrmStore,
     account: AccountId,
@@ -180,6 +181,9 @@ pub async fn correct(
     store.transact("correct a summary", Correct(row)).await
 }
 
+/// The most characters of a correction's reason.
+const REASON_MAX: usize = 255;
+
 struct Correct(usage_correction::Model);
 
 #[async_trait]
@@ -188,9 +192,10 @@ impl Work for Correct {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let row = &self.0;
-        if row.reason.trim().is_empty() || row.reason.chars().count() > 255 {
+        if row.reason.trim().is_empty() {
             return Err(Failure::INVALID);
         }
+        must_fit(&row.reason, REASON_MAX)?;
         let key = (row.account_id, row.meter.clone(), row.period_start);
         usage_summary::Entity::find_by_id(key)
             .filter(usage_summary::Column::ClosedAt.is_not_null())
