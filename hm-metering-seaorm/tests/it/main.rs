@@ -10,6 +10,7 @@
 
 mod accounts;
 mod addresses;
+mod bookkeeping;
 mod check;
 mod closing;
 mod conformance;

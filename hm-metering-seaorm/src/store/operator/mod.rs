@@ -6,6 +6,7 @@
 
 mod accounts;
 pub(super) mod activity;
+mod bookkeeping;
 mod check;
 mod compare;
 mod leases;
@@ -15,6 +16,7 @@ mod periods;
 mod prune;
 mod rebuild;
 
+pub use self::bookkeeping::{PrunedBookkeeping, prune_bookkeeping};
 pub use self::check::{Checked, check};
 pub use self::compare::{Counted, Difference, Witness};
 pub use self::leases::{Forfeited, LeaseHolder, forfeit, lease_holder, lost_holders};
