@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use hm_metering::ReplicaId;
+
 /// How to call the program.
 pub const USAGE: &str = "\
 hm-server: accounts, API keys, exact quotas and a usage ledger over HTTP
@@ -18,6 +20,9 @@ Usage:
   hm-server prune --keep-days N [--keep-minutes-days M]
                                remove events older than N days, and sums by minute older than M days;
                                sums by hour and day, counters and summaries stay
+  hm-server leases             list replicas that hold leased units and were not seen for an hour
+  hm-server leases forfeit --replica ID --confirm
+                               give back what such a replica had leased, when it and its journal are lost for good
   hm-server backup FILE        copy an SQLite database into a new file, while servers go on working
   hm-server restore FILE       put such a copy where no database is yet
   hm-server import keys FILE [--dry-run]
@@ -61,6 +66,15 @@ pub enum Command {
         keep_days: u32,
         /// How many days of sums by minute stay; all of them unless said.
         keep_minutes_days: Option<u32>,
+    },
+    /// List the replicas that hold leases and are not seen any more.
+    Leases,
+    /// Give back what a lost replica had leased.
+    Forfeit {
+        /// Which replica.
+        replica: ReplicaId,
+        /// Whether somebody said that it is lost.
+        confirmed: bool,
     },
     /// Copy the database into this file.
     Backup(PathBuf),
@@ -118,6 +132,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         ["check", "--repair"] => Ok(Command::Check { repair: true }),
         ["close-periods"] => Ok(Command::ClosePeriods),
         ["prune", options @ ..] => prune(options),
+        ["leases"] => Ok(Command::Leases),
+        ["leases", "forfeit", options @ ..] => forfeit(options),
         ["backup" | "restore", path] if path.starts_with('-') => Err(format!(
             "`{path}` is not the name of a file; write ./{path} if it is"
         )),
@@ -151,6 +167,27 @@ fn prune(options: &[&str]) -> Result<Command, String> {
         keep_days,
         keep_minutes_days,
     })
+}
+
+fn forfeit(options: &[&str]) -> Result<Command, String> {
+    let (mut replica, mut confirmed) = (None, false);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match *option {
+            "--confirm" => confirmed = true,
+            "--replica" if replica.is_none() => {
+                let id: Option<ReplicaId> = options.next().and_then(|id| id.parse().ok());
+                replica = Some(id.ok_or("`--replica` needs an id as `hm-server leases` lists it")?);
+            }
+            other => {
+                return Err(format!(
+                    "`{other}` is not an option of `leases forfeit`, or is one too many"
+                ));
+            }
+        }
+    }
+    let replica = replica.ok_or("`leases forfeit` needs `--replica ID`")?;
+    Ok(Command::Forfeit { replica, confirmed })
 }
 
 fn import(what: &str, options: &[&str], arguments: &[OsString]) -> Result<Command, String> {
@@ -191,6 +228,7 @@ mod tests {
         assert_eq!(parsed("check"), Ok(Command::Check { repair: false }));
         assert_eq!(parsed("check --repair"), Ok(Command::Check { repair: true }));
         assert_eq!(parsed("close-periods"), Ok(Command::ClosePeriods));
+        assert_eq!(parsed("leases"), Ok(Command::Leases));
         assert_eq!(parsed("backup a.sqlite"), Ok(Command::Backup("a.sqlite".into())));
         assert_eq!(
             parsed("restore a.sqlite"),
@@ -211,6 +249,15 @@ mod tests {
                 keep_minutes_days: Some(30),
             };
             assert_eq!(parsed(line), Ok(expected));
+        }
+        let id = "0198c5a0-0000-7000-8000-000000000001";
+        for (line, confirmed) in [
+            (format!("leases forfeit --replica {id}"), false),
+            (format!("leases forfeit --replica {id} --confirm"), true),
+            (format!("leases forfeit --confirm --replica {id}"), true),
+        ] {
+            let replica = id.parse().unwrap();
+            assert_eq!(parsed(&line), Ok(Command::Forfeit { replica, confirmed }));
         }
         for line in ["import keys k.csv --dry-run", "import keys --dry-run k.csv"] {
             let expected = Command::Import {
@@ -237,6 +284,11 @@ mod tests {
             ("prune --keep-days 0", "at least 1"),
             ("prune --keep-days 9 --keep-days 8", "once"),
             ("prune --keep 9", "`--keep`"),
+            ("leases close", "leases close"),
+            ("leases forfeit", "--replica ID"),
+            ("leases forfeit --replica", "needs an id"),
+            ("leases forfeit --replica all", "needs an id"),
+            ("leases forfeit --force", "`--force`"),
             ("backup", "name of a file"),
             ("restore --now", "`--now`"),
             ("import", "`keys`"),

@@ -47,7 +47,7 @@ impl Database {
 
     async fn connect_with(config: &DatabaseConfig, options: Options) -> Result<Self, DbErr> {
         if let Some(file) = config.file() {
-            make_private(Path::new(file));
+            make_private(&file);
         }
         let writer = connect(&config.url, &options).await?;
         let reader = connect_reader(&config.url, &options)

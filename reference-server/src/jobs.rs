@@ -12,11 +12,15 @@ use crate::operator::CLOSED_AT_ONCE;
 
 /// How often it is looked for periods that are over.
 const LOOK: Duration = Duration::from_secs(600);
+/// How often in a look some of them are closed, at most: 100,000 in all.
+const TURNS: u32 = 200;
+/// How long the database has for others in between.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked whether a part of the ledger is missing. They are made two months ahead.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Does all of it until it is dropped.
-pub(crate) async fn run(app: App) {
+/// Does all of it until it is dropped. A transaction that is under way then goes on to its end.
+pub async fn run(app: App) {
     tokio::join!(close_periods(&app), keep_partitions(&app));
 }
 
@@ -25,19 +29,44 @@ async fn close_periods(app: &App) {
     let mut looks = every(LOOK);
     loop {
         looks.tick().await;
-        let now = app.clock().now();
-        match operator::close_periods(app.store(), now, CLOSING_GRACE, CLOSED_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(closed) => tracing::info!(
-                summaries = closed,
-                "closed the summaries of periods that are over"
-            ),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "summaries can't be closed; it is tried again later"
-            ),
-        }
+        close_summaries(app).await;
     }
+}
+
+/// One such look: closes some at a time until none is left, or so many are closed that it is time to look again. Answers how
+/// many it closed; what fails is in the log, and is tried again at the next look. When the future is dropped, the
+/// transaction that is under way goes on to its end.
+pub async fn close_summaries(app: &App) -> u64 {
+    let now = app.clock().now();
+    let (mut closed, mut turns) = (0, 0);
+    let left = loop {
+        match operator::close_periods(app.store(), now, CLOSING_GRACE, CLOSED_AT_ONCE).await {
+            Ok(some) => {
+                closed += some;
+                turns += 1;
+                if some < CLOSED_AT_ONCE || turns == TURNS {
+                    break some == CLOSED_AT_ONCE;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "summaries can't be closed; it is tried again later"
+                );
+                break false;
+            }
+        }
+        // Requests go first.
+        tokio::time::sleep(PAUSE).await;
+    };
+    if closed > 0 {
+        tracing::info!(
+            summaries = closed,
+            left,
+            "closed the summaries of periods that are over"
+        );
+    }
+    closed
 }
 
 async fn keep_partitions(app: &App) {

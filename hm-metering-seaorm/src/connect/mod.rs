@@ -36,6 +36,11 @@ pub struct Options {
     /// How long a connection to a server is used before another takes its place, so that it follows a name that leads to
     /// another server by now. SQLite's stay.
     pub max_lifetime: Duration,
+    /// Whether an SQLite file is forced to the disk at each commit (`synchronous=FULL`), so that what was committed survives
+    /// a power failure. Otherwise (`synchronous=NORMAL`) the last commits may be undone by one, all of them from some moment
+    /// on, which takes back what a journal that is forced to the disk believes to be in the ledger. Servers of other
+    /// databases have such a setting of their own.
+    pub sqlite_full_sync: bool,
     /// Log each statement at debug level. Statements never hold values, only placeholders.
     pub log_statements: bool,
 }
@@ -51,6 +56,7 @@ impl Default for Options {
             operation_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(1_800),
+            sqlite_full_sync: false,
             log_statements: false,
         }
     }
@@ -59,8 +65,8 @@ impl Default for Options {
 /// Connects to `sqlite://path?mode=rwc`, `sqlite:path`, `sqlite::memory:`, `postgres://…`, `mysql://…` or `mariadb://…`.
 ///
 /// An SQLite file and its folder are made when they are missing (unless the address says `mode=ro` or `mode=rw`).
-/// It is opened with a write-ahead log, `synchronous=NORMAL`, foreign keys on, and one connection: SQLite has one
-/// writer, and waiting for a connection is fairer than waiting for a lock.
+/// It is opened with a write-ahead log, `synchronous=NORMAL` unless [`Options::sqlite_full_sync`] says otherwise, foreign
+/// keys on, and one connection: SQLite has one writer, and waiting for a connection is fairer than waiting for a lock.
 ///
 /// PostgreSQL on this machine (`localhost` or a loopback address) is spoken to without TLS unless the address requires it
 /// (`?sslmode=require` or more); elsewhere TLS is used where the server offers it.

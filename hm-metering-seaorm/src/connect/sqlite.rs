@@ -42,7 +42,11 @@ pub(super) async fn connect(
             };
             connect
                 .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Normal)
+                .synchronous(if options.sqlite_full_sync {
+                    SqliteSynchronous::Full
+                } else {
+                    SqliteSynchronous::Normal
+                })
         }
         // Opening the file itself read-only would fail where the write-ahead log is still to be made.
         (true, Access::Read) => connect.pragma("query_only", "ON"),

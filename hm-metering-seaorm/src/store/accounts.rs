@@ -7,6 +7,7 @@ use sea_orm::{ActiveModelTrait, DatabaseTransaction, EntityTrait, IntoActiveMode
 use super::SeaOrmStore;
 use super::keys::feed;
 use super::run::Work;
+use super::text::{NAME_MAX, must_fit};
 use crate::entity::account;
 use crate::error::Failure;
 
@@ -15,7 +16,8 @@ impl SeaOrmStore {
     ///
     /// # Errors
     ///
-    /// [`Conflict`](StoreErrorKind::Conflict) when it is there already.
+    /// [`Conflict`](StoreErrorKind::Conflict) when it is there already, [`Invalid`](StoreErrorKind::Invalid) when the name has
+    /// more than 255 characters or a NUL.
     pub async fn open_account(
         &self,
         account: AccountId,
@@ -23,6 +25,8 @@ impl SeaOrmStore {
         plan: &PlanId,
         now: Timestamp,
     ) -> StoreResult<()> {
+        const CONTEXT: &str = "open an account";
+        must_fit(name, NAME_MAX).map_err(|failure| failure.into_error(CONTEXT))?;
         let new = account::ActiveModel {
             id: Set(account.as_uuid()),
             name: Set(name.to_owned()),
@@ -34,7 +38,7 @@ impl SeaOrmStore {
             next_tier: Set(None),
             next_tier_at: Set(None),
         };
-        self.transact("open an account", OpenAccount(new)).await
+        self.transact(CONTEXT, OpenAccount(new)).await
     }
 
     /// Puts an account on another plan at once, takes back a move that was scheduled, and puts that into the change feed,

@@ -8,6 +8,7 @@ mod keys;
 pub mod operator;
 mod quota;
 mod run;
+mod text;
 mod transaction;
 mod usage;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use hm_metering::StoreResult;
 use hm_metering::quota::StoreIdentity;
 use sea_orm::DatabaseConnection;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub use self::accounts::{schedule_tier_in, set_tier_in};
@@ -38,6 +40,8 @@ struct Inner {
     reader: DatabaseConnection,
     operation_timeout: Duration,
     identity: StoreIdentity,
+    /// Held by the one task that closes leases of runs that are over.
+    closing: Arc<Mutex<()>>,
     #[cfg(feature = "postgres")]
     listener: keys::listener::Listener,
 }
@@ -144,6 +148,7 @@ impl SeaOrmStore {
             reader,
             operation_timeout,
             identity,
+            closing: Arc::default(),
             #[cfg(feature = "postgres")]
             listener: Default::default(),
         }))

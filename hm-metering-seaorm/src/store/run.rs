@@ -62,34 +62,11 @@ impl SeaOrmStore {
         work: W,
     ) -> StoreResult<W::Answer> {
         let writer = self.0.writer.clone();
-        owned(context, deadline, async move {
-            let mut attempt = 1;
-            loop {
-                let (again, failure) = match once(&writer, &work).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(Undone::Before(failure)) => {
-                        let again = failure.said().is_some_and(|said| may_be_repeated(said, attempt));
-                        (again, failure)
-                    }
-                    Err(Undone::ByCommit(failure)) => {
-                        let again = failure
-                            .said()
-                            .is_some_and(|said| commit_may_be_repeated(said, attempt));
-                        (again, failure)
-                    }
-                };
-                if !again {
-                    return Err(failure);
-                }
-                tracing::debug!(
-                    context,
-                    attempt,
-                    "a transaction was broken off and is tried again"
-                );
-                tokio::time::sleep(pause(attempt)).await;
-                attempt += 1;
-            }
-        })
+        owned(
+            context,
+            deadline,
+            async move { tried(context, &writer, &work).await },
+        )
         .await
     }
 
@@ -120,6 +97,40 @@ impl SeaOrmStore {
             }
         })
         .await
+    }
+}
+
+/// Does `work` in one transaction, again while it loses races or its connection. To be called in an owned task.
+pub(super) async fn tried<W: Work>(
+    context: &'static str,
+    writer: &DatabaseConnection,
+    work: &W,
+) -> Result<W::Answer, Failure> {
+    let mut attempt = 1;
+    loop {
+        let (again, failure) = match once(writer, work).await {
+            Ok(answer) => return Ok(answer),
+            Err(Undone::Before(failure)) => {
+                let again = failure.said().is_some_and(|said| may_be_repeated(said, attempt));
+                (again, failure)
+            }
+            Err(Undone::ByCommit(failure)) => {
+                let again = failure
+                    .said()
+                    .is_some_and(|said| commit_may_be_repeated(said, attempt));
+                (again, failure)
+            }
+        };
+        if !again {
+            return Err(failure);
+        }
+        tracing::debug!(
+            context,
+            attempt,
+            "a transaction was broken off and is tried again"
+        );
+        tokio::time::sleep(pause(attempt)).await;
+        attempt += 1;
     }
 }
 

@@ -10,7 +10,9 @@
 
 mod accounts;
 mod addresses;
+mod bookkeeping;
 mod check;
+mod closing;
 mod conformance;
 mod connections;
 mod contention;
@@ -27,6 +29,7 @@ mod pools;
 mod representation;
 mod rows;
 mod tenants;
+mod texts;
 mod traces;
 mod transactions;
 mod upgrade;

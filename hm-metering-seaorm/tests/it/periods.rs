@@ -9,6 +9,7 @@ use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::operator::{
     self, CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries,
 };
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use hm_metering_seaorm::testing::TestDatabase;
 
 use crate::fixtures::{account, batch, counter, event, holder, later, settlement, store};
@@ -92,6 +93,38 @@ async fn a_closed_summary_never_changes_and_what_comes_late_is_a_correction() {
             closed
         );
         assert_eq!(with_late.corrected(), Units::new(3));
+        check_is_clean(&store).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_comes_late_is_a_correction_whatever_the_clock_of_its_writer_says() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let account = account(&store).await;
+        let counter = counter(account);
+        let one = |number| {
+            let event = event(account, None);
+            batch(holder(), number, vec![event], vec![settlement(&counter, None, 1)])
+        };
+        store.record(&one(1)).await.unwrap();
+        close_periods(&store, after_grace(), CLOSING_GRACE, 10)
+            .await
+            .unwrap();
+        let mut late = one(2);
+        late.created_at = later(0);
+        assert!(late.created_at < counter.period.end);
+        store.record(&late).await.unwrap();
+        let with_late = the_summary(&store, account).await;
+        assert_eq!((with_late.units, with_late.count), (Units::ONE, 1));
+        let late: Vec<_> = with_late
+            .corrections
+            .iter()
+            .map(|late| (late.units, late.count, late.late))
+            .collect();
+        assert_eq!(late, [(1, 1, true)]);
+        assert_eq!(with_late.corrected(), Units::new(2));
         check_is_clean(&store).await;
         database.close().await.unwrap();
     }
@@ -199,6 +232,45 @@ async fn pruning_leaves_sums_counters_and_summaries_and_a_check_knows_what_is_go
             .await
             .unwrap_err();
         assert_eq!(refused.kind(), StoreErrorKind::Invalid);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn servers_on_one_database_close_different_summaries() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        for number in 1..=20 {
+            let counter = counter(account(&store).await);
+            let event = event(counter.account, None);
+            let batch = batch(holder(), number, vec![event], vec![settlement(&counter, None, 1)]);
+            store.record(&batch).await.unwrap();
+        }
+        let other = store.connection();
+        let backend = other.get_database_backend();
+        if backend != DbBackend::Sqlite {
+            let holding = other.begin().await.unwrap();
+            let oldest = "SELECT account_id FROM usage_summaries WHERE closed_at IS NULL \
+                          ORDER BY period_end LIMIT 10 FOR UPDATE";
+            let held = holding
+                .query_all_raw(Statement::from_string(backend, oldest))
+                .await
+                .unwrap();
+            assert_eq!(held.len(), 10);
+            // Ten are held by another server, which is in no hurry.
+            let closed = close_periods(&store, after_grace(), CLOSING_GRACE, 10);
+            let closed = tokio::time::timeout(Duration::from_secs(8), closed).await;
+            assert_eq!(closed.expect("it waited for the other server").unwrap(), 10);
+            holding.rollback().await.unwrap();
+        }
+        let close = || close_periods(&store, after_grace(), CLOSING_GRACE, 6);
+        let (one, two, three, four) = tokio::join!(close(), close(), close(), close());
+        let mut closed: u64 = [one, two, three, four].into_iter().map(Result::unwrap).sum();
+        while let some @ 1.. = close().await.unwrap() {
+            closed += some;
+        }
+        assert_eq!(closed, if backend == DbBackend::Sqlite { 20 } else { 10 });
+        check_is_clean(&store).await;
         database.close().await.unwrap();
     }
 }

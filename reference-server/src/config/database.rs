@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hm_metering_seaorm::connect::Options;
+use percent_encoding::percent_decode_str;
 
 use super::reader::Reader;
 
@@ -31,6 +32,9 @@ pub struct DatabaseConfig {
     pub idle_timeout: Duration,
     /// How long a connection to a server is used before another takes its place.
     pub max_lifetime: Duration,
+    /// Whether an SQLite file is forced to the disk at each commit. It is where the journal survives a power failure: what
+    /// the journal believes to be in the database must then survive it too.
+    pub full_sync: bool,
 }
 
 /// Kinds of database.
@@ -56,6 +60,7 @@ impl DatabaseConfig {
             operation_timeout: reader.millis(OPERATION_TIMEOUT, 100..=600_000),
             idle_timeout: reader.seconds("database.idle_timeout_s", 1..=86_400),
             max_lifetime: reader.seconds("database.max_lifetime_s", 1..=86_400),
+            full_sync: false,
         };
         if config.operation_timeout < config.statement_timeout {
             reader.mistake(
@@ -84,6 +89,7 @@ impl DatabaseConfig {
             operation_timeout: self.operation_timeout,
             idle_timeout: self.idle_timeout,
             max_lifetime: self.max_lifetime,
+            sqlite_full_sync: self.full_sync,
             ..Options::default()
         }
     }
@@ -97,17 +103,12 @@ impl DatabaseConfig {
     /// The folder of the SQLite file, or `data`: where generated secrets and the journal are kept.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.file()
-            .and_then(|file| Path::new(file).parent())
-            .map(|folder| {
-                if folder.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    folder
-                }
-            })
-            .unwrap_or(Path::new("data"))
-            .to_path_buf()
+        let file = self.file();
+        match file.as_deref().and_then(Path::parent) {
+            Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+            Some(folder) => folder.to_path_buf(),
+            None => PathBuf::from("data"),
+        }
     }
 
     /// Whether it goes away with this process.
@@ -116,13 +117,14 @@ impl DatabaseConfig {
         self.backend() == Backend::Sqlite && self.file().is_none()
     }
 
-    /// The path of the SQLite file, if it is one.
+    /// The path of the SQLite file, if it is one. In the address `%25` stands for `%`, and `%3F` for `?`.
     #[must_use]
-    pub fn file(&self) -> Option<&str> {
+    pub fn file(&self) -> Option<PathBuf> {
         let rest = self.url.strip_prefix("sqlite:")?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let file = rest.split_once('?').map_or(rest, |(file, _)| file);
-        (!file.is_empty() && !file.contains(":memory:")).then_some(file)
+        let is_file = !file.is_empty() && !file.contains(":memory:");
+        is_file.then(|| PathBuf::from(&*percent_decode_str(file).decode_utf8_lossy()))
     }
 }
 
@@ -138,6 +140,7 @@ impl fmt::Debug for DatabaseConfig {
             .field("operation_timeout", &self.operation_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
+            .field("full_sync", &self.full_sync)
             .finish_non_exhaustive()
     }
 }
@@ -172,6 +175,7 @@ mod tests {
             Path::new("/var/lib/hm")
         );
         assert_eq!(at("sqlite:hm.sqlite").folder(), Path::new("."));
+        assert_eq!(at("sqlite://a%20b%25/hm.sqlite").folder(), Path::new("a b%"));
         assert_eq!(at("sqlite::memory:").folder(), Path::new("data"));
         assert_eq!(at("postgres://a:b@c/d").folder(), Path::new("data"));
     }

@@ -97,14 +97,17 @@ impl Config {
 
     fn read(mut reader: Reader) -> Result<Self, ConfigError> {
         let environment = Environment::read(&mut reader);
-        let database = DatabaseConfig::read(&mut reader);
+        let mut database = DatabaseConfig::read(&mut reader);
+        let usage = UsageConfig::read(&mut reader, &database);
+        let journal = usage.journal.as_ref();
+        database.full_sync = journal.is_some_and(|journal| journal.sync_interval().is_some());
         let config = Self {
             environment,
             http: HttpConfig::read(&mut reader),
             auth: AuthConfig::read(&mut reader, environment),
             keys: KeysConfig::read(&mut reader),
             plans: PlansConfig::read(&mut reader),
-            usage: UsageConfig::read(&mut reader, &database),
+            usage,
             database,
             sources: sources::read(&mut reader),
             demo: DemoConfig::read(&mut reader),

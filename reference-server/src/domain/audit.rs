@@ -22,6 +22,8 @@ pub struct Change {
     pub account_id: Option<Uuid>,
     /// The person who did it, if it was one.
     pub user_id: Option<Uuid>,
+    /// Whether it was done from the command line.
+    pub by_operator: bool,
     /// Such as `key.revoke`.
     pub action: &'static str,
     /// Such as `key`.
@@ -41,6 +43,7 @@ impl Change {
         Self {
             account_id: None,
             user_id: None,
+            by_operator: false,
             action,
             subject_kind,
             subject_id,
@@ -53,6 +56,13 @@ impl Change {
     #[must_use]
     pub fn by(mut self, user_id: Uuid) -> Self {
         self.user_id = Some(user_id);
+        self
+    }
+
+    /// From the command line.
+    #[must_use]
+    pub fn by_operator(mut self) -> Self {
+        self.by_operator = true;
         self
     }
 
@@ -88,10 +98,10 @@ pub async fn record(tx: &impl ConnectionTrait, change: Change, origin: &Origin) 
         id: Set(Uuid::now_v7()),
         account_id: Set(change.account_id),
         actor_id: Set(change.user_id),
-        actor_kind: Set(if change.user_id.is_some() {
-            "user"
-        } else {
-            "system"
+        actor_kind: Set(match (change.user_id, change.by_operator) {
+            (Some(_), _) => "user",
+            (None, true) => "operator",
+            (None, false) => "system",
         }
         .to_owned()),
         action: Set(change.action.to_owned()),

@@ -25,7 +25,7 @@ use crate::database::Database;
 use crate::secret::Secret;
 
 /// The number that is kept beside each digest; another pepper would get the next one.
-const PEPPER_NUMBER: u16 = 1;
+pub(crate) const PEPPER_NUMBER: u16 = 1;
 
 /// The pepper that a secret makes.
 ///

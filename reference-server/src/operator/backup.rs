@@ -5,13 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hm_metering_seaorm::migration::{MigrateError, must_be_current};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use super::OperatorError;
+use super::draft::Draft;
 use crate::config::{Backend, Config, DatabaseConfig};
 use crate::database::Database;
 use crate::migration::Migrator;
 use crate::secrets::create_private_file;
+
+/// What would mean something else in the address of a database.
+const IN_ADDRESS: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b':');
 
 /// Why there is no backup, or nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,12 @@ pub enum BackupError {
     /// Something is there already, and stays.
     #[error("{} is there already, and is left as it is", .0.display())]
     IsThere(PathBuf),
+    /// Another run of the command has not ended.
+    #[error("another run of this command is at work on {}", .0.display())]
+    IsBusy(PathBuf),
+    /// The database can't be told of such a name.
+    #[error("{} is not written in UTF-8", .0.display())]
+    NotText(PathBuf),
     /// It can't be read or written.
     #[error("{} can't be used", path.display())]
     File {
@@ -50,7 +61,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         |source| Self::File { path, source }
     }
@@ -67,28 +78,21 @@ pub(super) async fn backup(
         return Err(BackupError::NoDatabase(from).into());
     }
     must_be_free(to)?;
-    let partial = beside(to, "partial");
-    must_be_free(&partial)?;
+    let draft = Draft::begin(to, ".partial")?;
     let database = Database::connect_patiently(&config.database).await?;
     // SQLite takes an empty file for none, and this one is readable by its owner only.
-    create_private_file(&partial).map_err(BackupError::file(&partial))?;
-    let copied = copy(&database, &partial).await;
+    create_private_file(draft.path()).map_err(BackupError::file(draft.path()))?;
+    let copied = copy(&database, draft.path()).await;
     database.close().await?;
-    let done = async {
-        copied?;
-        must_be_whole(&partial, &config.database).await?;
-        put(&partial, to)
-    };
-    if let Err(error) = done.await {
-        let _ = fs::remove_file(&partial);
-        return Err(error);
-    }
+    copied?;
+    must_be_whole(draft.path(), &config.database).await?;
+    draft.publish()?;
     print(&format!("copied the database to {}", to.display()));
     Ok(())
 }
 
 async fn copy(database: &Database, to: &Path) -> Result<(), OperatorError> {
-    let to = to.to_string_lossy().into_owned();
+    let to = text(to)?.to_owned();
     let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [to.into()]);
     database.writer().execute_raw(copy).await?;
     Ok(())
@@ -107,28 +111,16 @@ pub(super) async fn restore(
     if !from.is_file() {
         return Err(BackupError::NoDatabase(from.to_path_buf()).into());
     }
-    let partial = beside(&to, ".restoring");
-    must_be_free(&partial)?;
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(BackupError::file(folder))?;
     }
-    let done = async {
-        let mut copy = create_private_file(&partial).map_err(BackupError::file(&partial))?;
-        let mut source = File::open(from).map_err(BackupError::file(from))?;
-        io::copy(&mut source, &mut copy).map_err(BackupError::file(&partial))?;
-        must_be_whole(&partial, &config.database).await?;
-        put(&partial, &to)
-    };
-    if let Err(error) = done.await {
-        for file in [
-            partial.clone(),
-            beside(&partial, "-wal"),
-            beside(&partial, "-shm"),
-        ] {
-            let _ = fs::remove_file(file);
-        }
-        return Err(error);
-    }
+    let draft = Draft::begin(&to, ".restoring")?;
+    let mut copy = create_private_file(draft.path()).map_err(BackupError::file(draft.path()))?;
+    let mut source = File::open(from).map_err(BackupError::file(from))?;
+    io::copy(&mut source, &mut copy).map_err(BackupError::file(draft.path()))?;
+    drop(copy);
+    must_be_whole(draft.path(), &config.database).await?;
+    draft.publish()?;
     print(&format!("restored {} to {}", from.display(), to.display()));
     Ok(())
 }
@@ -137,10 +129,10 @@ fn file_of(config: &DatabaseConfig) -> Result<PathBuf, BackupError> {
     if config.backend() != Backend::Sqlite {
         return Err(BackupError::OtherDatabase);
     }
-    config.file().map(PathBuf::from).ok_or(BackupError::InMemory)
+    config.file().ok_or(BackupError::InMemory)
 }
 
-fn must_be_free(file: &Path) -> Result<(), BackupError> {
+pub(super) fn must_be_free(file: &Path) -> Result<(), BackupError> {
     if file.exists() {
         return Err(BackupError::IsThere(file.to_path_buf()));
     }
@@ -148,13 +140,15 @@ fn must_be_free(file: &Path) -> Result<(), BackupError> {
 }
 
 /// Another file in the same folder, with a name that says whose it is.
-fn beside(file: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    if !ending.starts_with(['-', '.']) {
-        name.push(".");
-    }
     name.push(ending);
     PathBuf::from(name)
+}
+
+fn text(path: &Path) -> Result<&str, BackupError> {
+    path.to_str()
+        .ok_or_else(|| BackupError::NotText(path.to_path_buf()))
 }
 
 /// Demands that every page of the file is in order, and that its schema is one that this program can bring up to date.
@@ -164,7 +158,10 @@ async fn must_be_whole(file: &Path, config: &DatabaseConfig) -> Result<(), Opera
         reason,
     };
     let config = DatabaseConfig {
-        url: format!("sqlite://{}?mode=rw", file.display()),
+        url: format!(
+            "sqlite://{}?mode=rw",
+            utf8_percent_encode(text(file)?, IN_ADDRESS)
+        ),
         ..config.clone()
     };
     let database = Database::connect_patiently(&config)
@@ -199,14 +196,4 @@ async fn must_be_whole(file: &Path, config: &DatabaseConfig) -> Result<(), Opera
         Err(MigrateError::Database(error)) => Err(not_whole(error.to_string()).into()),
         Err(newer) => Err(newer.into()),
     }
-}
-
-/// Gives a file its name once all of it is on the disk.
-fn put(partial: &Path, to: &Path) -> Result<(), OperatorError> {
-    let file = File::open(partial).map_err(BackupError::file(partial))?;
-    file.sync_all().map_err(BackupError::file(partial))?;
-    // A name that was taken in the meantime is not given away.
-    fs::hard_link(partial, to).map_err(BackupError::file(to))?;
-    fs::remove_file(partial).map_err(BackupError::file(partial))?;
-    Ok(())
 }

@@ -2,7 +2,9 @@
 
 mod backup;
 mod check;
+mod draft;
 mod import;
+mod leases;
 mod migrate;
 mod prune;
 
@@ -23,6 +25,7 @@ use crate::migration::Migrator;
 
 pub use self::backup::BackupError;
 pub use self::import::ImportError;
+pub use self::leases::LeasesError;
 
 /// How many summaries are closed in one transaction.
 pub(crate) const CLOSED_AT_ONCE: u64 = 500;
@@ -51,6 +54,9 @@ pub enum OperatorError {
     /// No backup, or none that can be restored.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A replica keeps its leases.
+    #[error(transparent)]
+    Leases(#[from] LeasesError),
     /// What was to be imported can't be.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -95,6 +101,10 @@ pub async fn run(
             keep_days,
             keep_minutes_days,
         } => prune::run(config, clock.now(), (*keep_days, *keep_minutes_days), print).await?,
+        Command::Leases => leases::list(config, clock.now(), print).await?,
+        Command::Forfeit { replica, confirmed } => {
+            leases::forfeit(config, clock.now(), (*replica, *confirmed), print).await?;
+        }
         Command::Backup(file) => backup::backup(config, file, print).await?,
         Command::Restore(file) => backup::restore(config, file, print).await?,
         Command::Import { what, file, dry_run } => {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hm_metering_seaorm::connect::{Options, connect};
-use sea_orm::{ConnectionTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
 use serde_json::json;
 
 use crate::harness::{PASSWORD, Server};
@@ -52,4 +54,15 @@ async fn signing_in_goes_well_while_another_process_writes() {
         assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
     }
     writing.abort();
+}
+
+#[tokio::test]
+async fn a_journal_that_survives_power_failures_has_a_database_that_does() {
+    for (durability, synchronous) in [("process", 1), ("power", 2)] {
+        let server = Server::with(&format!("[usage.journal]\ndurability = '{durability}'")).await;
+        let pragma = Statement::from_string(DbBackend::Sqlite, "PRAGMA synchronous");
+        let row = server.app.database().writer().query_one_raw(pragma).await;
+        let value: i64 = row.unwrap().unwrap().try_get_by_index(0).unwrap();
+        assert_eq!(value, synchronous, "{durability}");
+    }
 }

@@ -19,6 +19,7 @@ mod er_page;
 mod framework;
 mod guessing;
 mod harness;
+mod jobs;
 mod keys;
 mod logs;
 mod me;

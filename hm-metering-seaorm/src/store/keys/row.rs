@@ -12,17 +12,20 @@ use serde_json::json;
 use crate::entity::api_key::Model;
 use crate::entity::{KeyHash, SlowKeyHash};
 use crate::error::Failure;
+use crate::store::text::{NAME_MAX, must_be_plain, must_fit};
 
 /// What the columns for short texts hold, in characters.
-const NAME_MAX: usize = 255;
 const PREFIX_MAX: usize = 64;
 const LAST4_MAX: usize = 8;
 
 /// The row of a new key of an account on plan `tier`.
 pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
-    check_length(&key.name, NAME_MAX)?;
-    check_length(&key.prefix, PREFIX_MAX)?;
-    check_length(&key.last4, LAST4_MAX)?;
+    must_fit(&key.name, NAME_MAX)?;
+    must_fit(&key.prefix, PREFIX_MAX)?;
+    must_fit(&key.last4, LAST4_MAX)?;
+    check_scopes(&key.scopes)?;
+    check_limits(&key.limits)?;
+    check_metadata(&key.metadata)?;
     Ok(Model {
         id: key.id.as_uuid(),
         user_id: key.user.as_uuid(),
@@ -54,16 +57,18 @@ pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
 /// Changes what `patch` names.
 pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
     if let Some(name) = &patch.name {
-        check_length(name, NAME_MAX)?;
+        must_fit(name, NAME_MAX)?;
         row.name.clone_from(name);
     }
     if let Some(scopes) = &patch.scopes {
+        check_scopes(scopes)?;
         row.scopes = json!(scopes);
     }
     if let Some(ip_allow) = &patch.ip_allow {
         row.ip_allow = json!(ip_allow);
     }
     if let Some(limits) = &patch.limits {
+        check_limits(limits)?;
         row.rate_limit = rate_limit(limits);
     }
     if let Some(is_active) = patch.is_active {
@@ -73,9 +78,22 @@ pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
         row.expires_at = expires_at.map(Timestamp::as_micros);
     }
     if let Some(metadata) = &patch.metadata {
+        check_metadata(metadata)?;
         row.metadata = json!(metadata);
     }
     Ok(())
+}
+
+fn check_scopes(scopes: &[String]) -> Result<(), Failure> {
+    must_be_plain(scopes.iter().map(String::as_str))
+}
+
+fn check_limits(limits: &KeyLimits) -> Result<(), Failure> {
+    must_be_plain(limits.rates().iter().map(|rate| rate.name.as_str()))
+}
+
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Failure> {
+    must_be_plain(metadata.iter().flat_map(|(name, fact)| [name.as_str(), fact]))
 }
 
 /// The record that a row stands for.
@@ -134,12 +152,4 @@ pub(super) fn digest(row: &Model) -> Result<KeyDigest, Failure> {
 
 fn read<T: DeserializeOwned>(json: Json) -> Result<T, Failure> {
     serde_json::from_value(json).map_err(Failure::unreadable)
-}
-
-/// PostgreSQL would refuse what SQLite keeps; all of them refuse the same.
-fn check_length(text: &str, max: usize) -> Result<(), Failure> {
-    if text.chars().count() > max || text.contains('\0') {
-        return Err(Failure::INVALID);
-    }
-    Ok(())
 }

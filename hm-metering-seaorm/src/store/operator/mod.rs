@@ -6,19 +6,24 @@
 
 mod accounts;
 pub(super) mod activity;
+mod bookkeeping;
 mod check;
 mod compare;
+mod leases;
 pub(super) mod marks;
 mod partitions;
 mod periods;
 mod prune;
 mod rebuild;
 
+pub use self::bookkeeping::{PrunedBookkeeping, prune_bookkeeping};
 pub use self::check::{Checked, check};
 pub use self::compare::{Counted, Difference, Witness};
+pub use self::leases::{Forfeited, LeaseHolder, forfeit, lease_holder, lost_holders};
 pub(crate) use self::partitions::{Month, rights_like};
 pub use self::partitions::{PrunedEvents, make_partitions, prune_events};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;
 pub use self::rebuild::rebuild_rollups;
+pub use crate::store::usage::would_record;

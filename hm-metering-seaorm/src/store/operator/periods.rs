@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use hm_metering::period::Period;
 use hm_metering::{AccountId, MeterName, PlanId, StoreResult, Timestamp, Units};
 use sea_orm::prelude::Uuid;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
@@ -16,6 +16,7 @@ use crate::SeaOrmStore;
 use crate::entity::{usage_correction, usage_summary};
 use crate::error::Failure;
 use crate::store::run::Work;
+use crate::store::text::must_fit;
 use crate::store::usage::summary::MANUAL;
 
 /// How long after the end of its period a summary is still open for what is recorded late: a day. A replica that is away
@@ -26,7 +27,8 @@ pub const CLOSING_GRACE: Duration = Duration::from_secs(86_400);
 /// many it closed. A closed one never changes again: what is recorded for its period after that becomes a correction
 /// beside it.
 ///
-/// It may run on several servers at once, and be repeated.
+/// It may run on several servers at once, which then close different ones, and be repeated. When it answers less than
+/// `limit`, none is left but those that others close just now.
 ///
 /// # Errors
 ///
@@ -56,21 +58,11 @@ impl Work for Close {
     type Answer = u64;
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<u64, Failure> {
-        let keys: Vec<(Uuid, String, i64)> = usage_summary::Entity::find()
-            .select_only()
-            .columns([
-                usage_summary::Column::AccountId,
-                usage_summary::Column::Meter,
-                usage_summary::Column::PeriodStart,
-            ])
-            .filter(usage_summary::Column::ClosedAt.is_null())
-            .filter(usage_summary::Column::PeriodEnd.lte(self.ended))
-            .order_by_asc(usage_summary::Column::PeriodEnd)
-            .limit(self.limit)
-            .into_tuple()
-            .all(transaction)
-            .await?;
-        let mut keys = keys;
+        // What others close or write just now is theirs, unless nothing else is left.
+        let mut keys = self.over(transaction, true).await?;
+        if keys.is_empty() {
+            keys = self.over(transaction, false).await?;
+        }
         // Flushes take the rows in this order too.
         keys.sort_unstable();
         let mut closed = 0;
@@ -86,6 +78,31 @@ impl Work for Close {
             closed += changed.rows_affected;
         }
         Ok(closed)
+    }
+}
+
+impl Close {
+    /// The keys of the oldest that are over: those that nobody holds, which are then held, or all of them.
+    async fn over(
+        &self,
+        transaction: &DatabaseTransaction,
+        free: bool,
+    ) -> Result<Vec<(Uuid, String, i64)>, Failure> {
+        let mut over = usage_summary::Entity::find()
+            .select_only()
+            .columns([
+                usage_summary::Column::AccountId,
+                usage_summary::Column::Meter,
+                usage_summary::Column::PeriodStart,
+            ])
+            .filter(usage_summary::Column::ClosedAt.is_null())
+            .filter(usage_summary::Column::PeriodEnd.lte(self.ended))
+            .order_by_asc(usage_summary::Column::PeriodEnd)
+            .limit(self.limit);
+        if free {
+            over = over.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        }
+        Ok(over.into_tuple().all(transaction).await?)
     }
 }
 
@@ -142,7 +159,7 @@ impl PeriodSummary {
 /// # Errors
 ///
 /// [`NotFound`](hm_metering::StoreErrorKind::NotFound) when the account has no closed summary of the meter for a period that begins at
-/// `period_start`. [`Invalid`](hm_metering::StoreErrorKind::Invalid) when the reason is empty or too long.
+/// `period_start`. [`Invalid`](hm_metering::StoreErrorKind::Invalid) when the reason is empty, too long or has a NUL.
 pub async fn correct(
     store: &SeaOrmStore,
     account: AccountId,
@@ -164,6 +181,9 @@ pub async fn correct(
     store.transact("correct a summary", Correct(row)).await
 }
 
+/// The most characters of a correction's reason.
+const REASON_MAX: usize = 255;
+
 struct Correct(usage_correction::Model);
 
 #[async_trait]
@@ -172,9 +192,10 @@ impl Work for Correct {
 
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
         let row = &self.0;
-        if row.reason.trim().is_empty() || row.reason.chars().count() > 255 {
+        if row.reason.trim().is_empty() {
             return Err(Failure::INVALID);
         }
+        must_fit(&row.reason, REASON_MAX)?;
         let key = (row.account_id, row.meter.clone(), row.period_start);
         usage_summary::Entity::find_by_id(key)
             .filter(usage_summary::Column::ClosedAt.is_not_null())

@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::sql;
 use crate::store::run::Work;
 
-pub(super) const OPEN: &str = "open";
+pub(in crate::store) const OPEN: &str = "open";
 pub(super) const CLOSED: &str = "closed";
 
 pub(super) struct Lease(pub(super) LeaseAsk);

@@ -4,9 +4,9 @@
 //! taken in the order of their keys, so two transactions can't wait for each other. Leases of windows that move with time
 //! also hold a row that all counters of their account and meter have in common.
 
-mod close;
+pub(super) mod close;
 mod counter;
-mod lease;
+pub(super) mod lease;
 mod release;
 pub(super) mod settle;
 
@@ -18,7 +18,7 @@ use hm_metering::quota::{
 use hm_metering::usage::BatchId;
 use hm_metering::{QuotaStore, StoreResult, Timestamp, Units};
 
-use self::close::CloseEarlier;
+use self::close::Runs;
 pub(super) use self::counter::CounterKey;
 use self::settle::Settle;
 use super::SeaOrmStore;
@@ -69,8 +69,9 @@ impl QuotaStore for SeaOrmStore {
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {
-        self.transact("close earlier leases", CloseEarlier { holder, now })
-            .await
+        let deadline = Some(self.0.operation_timeout);
+        let closed = close::close(self, "close earlier leases", deadline, Runs::But(holder), now).await?;
+        Ok(closed.units)
     }
 
     fn settled_by(&self) -> Option<StoreIdentity> {

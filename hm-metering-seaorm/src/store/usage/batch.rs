@@ -1,7 +1,7 @@
 //! Rows of `usage_batches`: what makes a repeated flush count once.
 
 use hm_metering::Timestamp;
-use hm_metering::usage::BatchId;
+use hm_metering::usage::{BatchId, Recorded};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IntoActiveModel,
@@ -60,6 +60,20 @@ pub(super) async fn begin_record(
     noted.digest = Set(new.digest);
     noted.update(transaction).await?;
     Ok(Start::New { settle: false })
+}
+
+/// What recording a batch would answer: whether it is there already, or a conflict where other events are.
+pub(super) async fn look(db: &impl ConnectionTrait, id: BatchId, digest: &[u8]) -> Result<Recorded, Failure> {
+    let key = (
+        id.replica.as_uuid(),
+        id.epoch.cast_signed(),
+        id.number.cast_signed(),
+    );
+    match Entity::find_by_id(key).one(db).await? {
+        Some(found) if found.digest == digest => Ok(Recorded::Repeated),
+        Some(found) if !found.digest.is_empty() => Err(Failure::CONFLICT),
+        _ => Ok(Recorded::New),
+    }
 }
 
 fn row(id: BatchId, events: i32, digest: Vec<u8>, created_at: Timestamp) -> Model {

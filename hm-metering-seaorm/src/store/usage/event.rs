@@ -9,6 +9,17 @@ use serde_json::Map;
 
 use crate::entity::usage_event::Model;
 use crate::error::Failure;
+use crate::store::text::fitted;
+
+/// What the columns for texts hold, in characters. An event is not worth losing for a longer one, or for a NUL that a
+/// client smuggled in.
+const ENDPOINT_MAX: usize = 512;
+const METHOD_MAX: usize = 32;
+const SOURCE_MAX: usize = 128;
+const CODE_MAX: usize = 64;
+const REQUEST_ID_MAX: usize = 128;
+/// Names and values of tags, which are JSON.
+const TAG_MAX: usize = 512;
 
 /// The row of an event.
 pub(super) fn to_row(event: &Event) -> Model {
@@ -19,14 +30,14 @@ pub(super) fn to_row(event: &Event) -> Model {
         user_id: event.user.map(|user| user.as_uuid()),
         key_id: event.key.map(|key| key.as_uuid()),
         operation: event.operation.as_str().to_owned(),
-        endpoint: clean(&event.endpoint),
-        method: clean(&event.method),
-        source: event.source.as_deref().map(clean),
+        endpoint: fitted(&event.endpoint, ENDPOINT_MAX),
+        method: fitted(&event.method, METHOD_MAX),
+        source: event.source.as_deref().map(|source| fitted(source, SOURCE_MAX)),
         status: i32::from(event.status),
         grpc_status: event.grpc_status.map(i16::from),
         outcome: event.outcome.as_str().to_owned(),
-        refusal: event.refusal.as_deref().map(clean),
-        would_refuse: event.would_refuse.as_deref().map(clean),
+        refusal: event.refusal.as_deref().map(code),
+        would_refuse: event.would_refuse.as_deref().map(code),
         units: event.units_of(&MeterName::REQUESTS).as_i64(),
         meter_units: other_meters(event),
         over: event.over,
@@ -35,7 +46,7 @@ pub(super) fn to_row(event: &Event) -> Model {
         first_byte_us: event.first_byte_us.map(capped),
         bytes_in: capped(event.bytes_in),
         bytes_out: capped(event.bytes_out),
-        request_id: clean(&event.request_id),
+        request_id: fitted(&event.request_id, REQUEST_ID_MAX),
         replica: Some(event.replica.as_uuid()),
         tags: tags(event),
         created_at: event.at.as_micros(),
@@ -93,6 +104,10 @@ pub(super) fn from_row(row: Model) -> Result<Event, Failure> {
     })
 }
 
+fn code(refusal: &str) -> String {
+    fitted(refusal, CODE_MAX)
+}
+
 fn other_meters(event: &Event) -> Option<Json> {
     let others: Map<String, Json> = event
         .units
@@ -107,7 +122,7 @@ fn tags(event: &Event) -> Option<Json> {
     let tags: Map<String, Json> = event
         .tags
         .iter()
-        .map(|(name, value)| (clean(name), Json::from(clean(value))))
+        .map(|(name, value)| (fitted(name, TAG_MAX), Json::from(fitted(value, TAG_MAX))))
         .collect();
     (!tags.is_empty()).then_some(Json::Object(tags))
 }
@@ -115,9 +130,4 @@ fn tags(event: &Event) -> Option<Json> {
 /// Columns are signed.
 fn capped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// PostgreSQL keeps no NUL in a text. An event is not worth losing for one that a client smuggled in.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }

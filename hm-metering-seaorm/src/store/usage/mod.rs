@@ -104,3 +104,18 @@ impl UsageStore for SeaOrmStore {
         self.transact("prune events", Prune { before, limit }).await
     }
 }
+
+/// What [`record`](UsageSink::record) would answer to a batch, by its id and its events. Nothing is changed.
+///
+/// # Errors
+///
+/// [`Conflict`](hm_metering::StoreErrorKind::Conflict) when the ledger has other events under the batch's id, and when the
+/// database doesn't answer.
+pub async fn would_record(store: &SeaOrmStore, batch: &Batch) -> StoreResult<Recorded> {
+    let subject = (batch.id, digest::of(&batch.events));
+    store
+        .read("look for a batch", subject, |db, (id, digest)| async move {
+            batch::look(&db, id, &digest).await
+        })
+        .await
+}

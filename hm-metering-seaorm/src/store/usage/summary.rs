@@ -1,7 +1,7 @@
 //! Rows of `usage_summaries`: what an account used of a meter in a period. Once a row is closed it stays as it is, and what
 //! comes for its period becomes a row of `usage_corrections`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hm_metering::quota::Settlement;
 use hm_metering::usage::Event;
@@ -91,12 +91,16 @@ pub(in crate::store) async fn add(transaction: &DatabaseTransaction, rows: &[Mod
             let new = sql::add_excluded::<Entity>(backend, column);
             upsert.value(column, unless_closed(column, new));
         }
-        Entity::insert_many(sql::to_insert(chunk))
-            .on_conflict(upsert)
-            .exec_without_returning(transaction)
-            .await?;
+        let upsert = Entity::insert_many(sql::to_insert(chunk)).on_conflict(upsert);
+        let there = if transaction.support_returning() {
+            upsert.exec_with_returning(transaction).await?
+        } else {
+            upsert.exec_without_returning(transaction).await?;
+            closed(transaction, chunk).await?
+        };
+        add_corrections(transaction, chunk, &there).await?;
     }
-    add_corrections(transaction, rows).await
+    Ok(())
 }
 
 /// In an upsert: the new value, or, where the row is closed, what is there.
@@ -108,13 +112,10 @@ fn unless_closed(column: Column, new: SimpleExpr) -> SimpleExpr {
         .into()
 }
 
-/// What came for closed rows, which the transaction holds by now. Only periods that are over can be closed.
-async fn add_corrections(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
-    let over: Vec<&Model> = rows
-        .iter()
-        .filter(|row| row.period_end <= row.updated_at && (row.units != 0 || row.count != 0))
-        .collect();
-    for chunk in over.chunks(KEYS) {
+/// Those of the rows that are closed, as they are. The transaction holds them.
+async fn closed(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<Vec<Model>, Failure> {
+    let mut closed = Vec::new();
+    for chunk in rows.chunks(KEYS) {
         let mut keys = Condition::any();
         for row in chunk {
             keys = keys.add(
@@ -124,30 +125,43 @@ async fn add_corrections(transaction: &DatabaseTransaction, rows: &[Model]) -> R
                     .add(Column::PeriodStart.eq(row.period_start)),
             );
         }
-        let closed = Entity::find()
+        let some = Entity::find()
             .filter(keys)
             .filter(Column::ClosedAt.is_not_null())
             .all(transaction)
             .await?;
-        let is_closed = |row: &&&Model| {
-            closed.iter().any(|closed| {
-                closed.account_id == row.account_id
-                    && closed.meter == row.meter
-                    && closed.period_start == row.period_start
-            })
-        };
-        let late: Vec<usage_correction::Model> = chunk
-            .iter()
-            .filter(is_closed)
-            .map(|row| correction(row))
-            .collect();
-        if !late.is_empty() {
-            usage_correction::Entity::insert_many(sql::to_insert(&late))
-                .exec_without_returning(transaction)
-                .await?;
-        }
+        closed.extend(some);
+    }
+    Ok(closed)
+}
+
+/// What came for rows that are closed, by the rows as they are `there`. A period that isn't over yet by the time of the
+/// batch may be closed: clocks differ.
+async fn add_corrections(
+    transaction: &DatabaseTransaction,
+    rows: &[Model],
+    there: &[Model],
+) -> Result<(), Failure> {
+    let closed: HashSet<_> = there
+        .iter()
+        .filter(|row| row.closed_at.is_some())
+        .map(key)
+        .collect();
+    let late: Vec<usage_correction::Model> = rows
+        .iter()
+        .filter(|row| (row.units != 0 || row.count != 0) && closed.contains(&key(row)))
+        .map(correction)
+        .collect();
+    for chunk in late.chunks(sql::rows_max(9)) {
+        usage_correction::Entity::insert_many(sql::to_insert(chunk))
+            .exec_without_returning(transaction)
+            .await?;
     }
     Ok(())
+}
+
+fn key(row: &Model) -> (Uuid, &str, i64) {
+    (row.account_id, &row.meter, row.period_start)
 }
 
 fn correction(row: &Model) -> usage_correction::Model {

@@ -11,8 +11,10 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Counts, Mistakes};
+use super::{Counts, ImportError, Mistakes};
 use crate::database::Database;
+use crate::domain::keys::PEPPER_NUMBER;
+use crate::domain::names;
 use crate::operator::OperatorError;
 
 /// A key as the file has it. Its digest is HMAC-SHA-256 of the key under the pepper of that number, in 64 hexadecimal
@@ -85,7 +87,7 @@ pub(super) async fn import(
             Some(account) if account == row.account_id => counts.known += 1,
             Some(_) => mistakes.add(number, "another account has a key with this digest"),
             None => match made(database, row, kept, how.now).await? {
-                Ok(key) => keys.push(key),
+                Ok(key) => keys.push((number, key)),
                 Err(what) => mistakes.add(number, what),
             },
         }
@@ -95,7 +97,7 @@ pub(super) async fn import(
     if how.dry_run {
         return Ok(counts);
     }
-    for key in keys {
+    for (row, key) in keys {
         match store.insert(&key).await {
             Ok(_) => {}
             // Somebody else imports the same.
@@ -103,7 +105,7 @@ pub(super) async fn import(
                 counts.new -= 1;
                 counts.known += 1;
             }
-            Err(error) => return Err(error.into()),
+            Err(source) => return Err(ImportError::Row { row, source }.into()),
         }
     }
     Ok(counts)
@@ -190,12 +192,15 @@ fn check(row: Row, owner: Uuid, kept: Kept, now: Timestamp) -> Result<NewKey, &'
         Some("test") => KeyEnv::Test,
         Some(_) => return Err("env must be live or test"),
     };
-    let fits = |text: &str, most: usize| !text.is_empty() && text.chars().count() <= most;
-    if !fits(&row.name, 100) {
-        return Err("the name must have 1 to 100 characters");
+    if row.pepper.is_some_and(|pepper| pepper != PEPPER_NUMBER) {
+        return Err("the server has no pepper of that number; there is 1 only");
     }
+    let name =
+        names::name(&row.name).map_err(|_| "the name must have 1 to 100 characters, and no control ones")?;
+    let plain = |text: &str| !text.chars().any(char::is_control);
+    let fits = |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && plain(text);
     if !fits(&row.prefix, 64) || !fits(&row.last4, 8) {
-        return Err("prefix and last4 must be there, with at most 64 and 8 characters");
+        return Err("prefix and last4 must be there, with at most 64 and 8 characters, and no control ones");
     }
     let scopes: Vec<String> = row
         .scopes
@@ -203,17 +208,17 @@ fn check(row: Row, owner: Uuid, kept: Kept, now: Timestamp) -> Result<NewKey, &'
         .split_whitespace()
         .map(str::to_owned)
         .collect();
-    if scopes.len() > 50 || scopes.iter().any(|scope| scope.len() > 100) {
-        return Err("there may be 50 scopes of 100 bytes");
+    if scopes.len() > 50 || scopes.iter().any(|scope| scope.len() > 100 || !plain(scope)) {
+        return Err("there may be 50 scopes of 100 bytes, without control characters");
     }
     Ok(NewKey {
         id: Uuid::now_v7().into(),
         account: row.account_id.into(),
         user: owner.into(),
         digest: kept.digest,
-        pepper: row.pepper.unwrap_or(1),
+        pepper: PEPPER_NUMBER,
         slow_hash: kept.slow,
-        name: row.name,
+        name,
         prefix: row.prefix,
         last4: row.last4,
         env,

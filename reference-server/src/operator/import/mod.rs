@@ -3,6 +3,7 @@
 //! Everything in the file is looked at before anything is changed, so a mistake anywhere changes nothing. What was imported
 //! before is passed over, so a file can be given again.
 
+mod bounded;
 mod keys;
 mod rows;
 mod usage;
@@ -11,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hm_metering::key::LegacyBcrypt;
-use hm_metering::{Peppers, Timestamp};
+use hm_metering::{Peppers, StoreError, Timestamp};
 
 use super::{OperatorError, open};
 use crate::cli::Import;
@@ -47,6 +48,14 @@ pub enum ImportError {
     /// What is wrong, row by row. No value of a secret column is in it.
     #[error("nothing was imported:\n{}", .0.join("\n"))]
     Mistakes(Vec<String>),
+    /// The ledger didn't take a row that was found to be right. Those before it are there.
+    #[error("row {row} was not imported, nor those after it; give the file again")]
+    Row {
+        /// Which row.
+        row: usize,
+        /// What the ledger says.
+        source: StoreError,
+    },
     /// The secrets can't be used.
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),

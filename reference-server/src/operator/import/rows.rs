@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use csv::StringRecord;
 use serde::de::DeserializeOwned;
 
+use super::bounded::{self, Bounded};
 use super::{ImportError, Mistakes};
 
 /// How many rows one file may have: all are held while they are looked at.
 const ROWS_MAX: usize = 1_000_000;
-/// The longest line that is read.
+/// The longest line of JSON, or record of CSV, that is read, in bytes.
 const LINE_MAX: u64 = 65_536;
+const TOO_LONG: &str = "the line is too long";
 
 /// All rows of the file, each with its number from one, without a CSV file's line of names.
 ///
@@ -23,16 +26,18 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize, T)>, 
         .extension()
         .and_then(|ending| ending.to_str())
         .unwrap_or_default();
-    let open = || {
-        File::open(path).map_err(|source| ImportError::File {
-            path: path.to_path_buf(),
-            source,
-        })
-    };
+    let open = || File::open(path).map_err(|error| unreadable(path, error));
     match ending {
         "csv" => csv(path, open()?),
         "jsonl" | "ndjson" => json_lines(path, open()?),
         _ => Err(ImportError::OtherFormat(path.to_path_buf())),
+    }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> ImportError {
+    ImportError::File {
+        path: path.to_path_buf(),
+        source,
     }
 }
 
@@ -44,19 +49,49 @@ fn too_long(path: &Path) -> ImportError {
 }
 
 fn csv<T: DeserializeOwned>(path: &Path, file: File) -> Result<Vec<(usize, T)>, ImportError> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(Bounded::new(file, LINE_MAX));
     let (mut rows, mut mistakes) = (Vec::new(), Mistakes::default());
-    for (place, row) in reader.deserialize().enumerate() {
+    let names = match reader.headers() {
+        Ok(names) => names.clone(),
+        Err(error) => return Err(in_names(path, error)),
+    };
+    let mut record = StringRecord::new();
+    for number in 1.. {
+        reader.get_mut().begin();
+        let row = match reader.read_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => record.deserialize(Some(&names)),
+            Err(error) => Err(error),
+        };
         match row {
-            Ok(row) => rows.push((place + 1, row)),
-            Err(error) => mistakes.add(place + 1, &csv_mistake(&error)),
+            Ok(row) => rows.push((number, row)),
+            Err(error) if bounded::is_too_long(&error) => {
+                mistakes.add(number, TOO_LONG);
+                break;
+            }
+            Err(error) if error.is_io_error() => return Err(unreadable(path, error.into())),
+            Err(error) => mistakes.add(number, &csv_mistake(&error)),
         }
-        if place >= ROWS_MAX {
+        if number > ROWS_MAX {
             return Err(too_long(path));
         }
     }
     mistakes.finish()?;
     Ok(rows)
+}
+
+/// The line of names can't be understood.
+fn in_names(path: &Path, error: csv::Error) -> ImportError {
+    let what = if bounded::is_too_long(&error) {
+        TOO_LONG.to_owned()
+    } else if error.is_io_error() {
+        return unreadable(path, error.into());
+    } else {
+        csv_mistake(&error)
+    };
+    ImportError::Mistakes(vec![format!("the line of names: {what}")])
 }
 
 /// What is wrong, without the value, which may be a digest.
@@ -87,15 +122,12 @@ fn json_lines<T: DeserializeOwned>(path: &Path, file: File) -> Result<Vec<(usize
             .by_ref()
             .take(LINE_MAX)
             .read_until(b'\n', &mut line)
-            .map_err(|source| ImportError::File {
-                path: path.to_path_buf(),
-                source,
-            })?;
+            .map_err(|error| unreadable(path, error))?;
         if read == 0 {
             break;
         }
         if read as u64 == LINE_MAX && !line.ends_with(b"\n") {
-            mistakes.add(number, "the line is too long");
+            mistakes.add(number, TOO_LONG);
             break;
         }
         if line.trim_ascii().is_empty() {

@@ -4,17 +4,23 @@ use std::collections::HashSet;
 
 use hm_metering::quota::{QuotaKey, Settlement};
 use hm_metering::usage::{Batch, BatchId, Event, Outcome, Recorded};
-use hm_metering::{EventId, MeterName, OperationName, PlanId, Plans, ReplicaId, Timestamp, Units, UsageSink};
+use hm_metering::{
+    EventId, MeterName, OperationName, PlanId, Plans, ReplicaId, StoreErrorKind, Timestamp, Units, UsageSink,
+};
 use hm_metering_seaorm::SeaOrmStore;
-use hm_metering_seaorm::entity::{account, usage_batch};
+use hm_metering_seaorm::entity::account;
+use hm_metering_seaorm::operator::would_record;
 use sea_orm::EntityTrait;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Counts, Mistakes};
+use super::{Counts, ImportError, Mistakes};
 use crate::database::Database;
 use crate::operator::OperatorError;
+
+/// The longest `id`, in bytes.
+const ID_MAX: usize = 255;
 
 /// What an account had used of a meter by a moment. A row is known again by its account, meter, moment and `id`.
 #[derive(Deserialize)]
@@ -45,40 +51,46 @@ pub(super) async fn import(
     };
     let (mut batches, mut seen) = (Vec::new(), HashSet::new());
     for (number, row) in rows {
-        match batch(database, plans, &row, now).await? {
-            Ok(batch) if seen.insert(batch.id) => batches.push(batch),
-            Ok(_) => mistakes.add(
+        let batch = match batch(database, plans, &row, now).await? {
+            Ok(batch) => batch,
+            Err(what) => {
+                mistakes.add(number, what);
+                continue;
+            }
+        };
+        if !seen.insert(batch.id) {
+            mistakes.add(
                 number,
                 "the same account, meter, time and id are in the file twice",
-            ),
-            Err(what) => mistakes.add(number, what),
+            );
+            continue;
+        }
+        match would_record(store, &batch).await {
+            Ok(Recorded::New) => batches.push((number, batch)),
+            Ok(Recorded::Repeated) => counts.known += 1,
+            Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                mistakes.add(number, "it was imported before with other units");
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     mistakes.finish().map_err(OperatorError::from)?;
-    for batch in batches {
-        let recorded = if dry_run {
-            look(database, batch.id).await?
-        } else {
-            store.record(&batch).await?
-        };
-        match recorded {
-            Recorded::New => counts.new += 1,
-            Recorded::Repeated => counts.known += 1,
+    counts.new = batches.len() as u64;
+    if dry_run {
+        return Ok(counts);
+    }
+    for (row, batch) in batches {
+        match store.record(&batch).await {
+            Ok(Recorded::New) => {}
+            // Somebody else imports the same.
+            Ok(Recorded::Repeated) => {
+                counts.new -= 1;
+                counts.known += 1;
+            }
+            Err(source) => return Err(ImportError::Row { row, source }.into()),
         }
     }
     Ok(counts)
-}
-
-async fn look(database: &Database, id: BatchId) -> Result<Recorded, OperatorError> {
-    let key = (
-        id.replica.as_uuid(),
-        id.epoch.cast_signed(),
-        id.number.cast_signed(),
-    );
-    let found = usage_batch::Entity::find_by_id(key)
-        .one(database.reader())
-        .await?;
-    Ok(found.map_or(Recorded::New, |_| Recorded::Repeated))
 }
 
 async fn batch(
@@ -100,9 +112,13 @@ fn made(plans: &Plans, account: &account::Model, row: &Row, now: Timestamp) -> R
     let name = row.meter.as_deref().filter(|meter| !meter.is_empty());
     let meter = name.map_or(Ok(MeterName::REQUESTS), MeterName::parse);
     let meter = meter.map_err(|_| "that is no name of a meter")?;
+    if row.units == 0 || row.units > Units::MAX.get() {
+        return Err("the units must be from 1 to 999999999999999");
+    }
     let units = Units::new(row.units);
-    if units.is_zero() {
-        return Err("there must be at least one unit");
+    let id = row.id.as_deref().unwrap_or_default();
+    if id.len() > ID_MAX || id.chars().any(char::is_control) {
+        return Err("the id must have at most 255 bytes, and no control characters");
     }
     if row.at > now {
         return Err("the time has not come yet");

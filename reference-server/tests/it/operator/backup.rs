@@ -90,3 +90,82 @@ async fn a_damaged_or_foreign_backup_is_not_restored_and_nothing_is_left() {
     let left: Vec<_> = std::fs::read_dir(target.folder.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// The one account of a copy that was restored elsewhere.
+async fn accounts_in(copy: &Path) -> usize {
+    let other = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", other.path().join("hm.sqlite").display());
+    let restored = Place {
+        config: config_at(&url, other.path()),
+        folder: other,
+        server: None,
+    };
+    restored.run(Command::Restore(copy.to_path_buf())).await.unwrap();
+    let store = restored.store().await;
+    account::Entity::find()
+        .all(store.connection())
+        .await
+        .unwrap()
+        .len()
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_is_in_nobody_s_way_and_two_runs_are_in_each_other_s() {
+    let place = Place::on_sqlite().await;
+    place.account().await;
+    let file = place.folder.path().join("copy.sqlite");
+    place.file("copy.sqlite.partial", "half a copy");
+    place.file("copy.sqlite.partial-wal", "and more of it");
+    let lock = place.file("copy.sqlite.partial-lock", "");
+    let held = std::fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let said = place.refused(Command::Backup(file.clone())).await;
+    assert!(said.contains("another run"), "{said}");
+    assert!(place.folder.path().join("copy.sqlite.partial").exists());
+    drop(held);
+    place.run(Command::Backup(file.clone())).await.unwrap();
+    assert_owner_only(&file);
+    let left: Vec<_> = std::fs::read_dir(place.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("partial"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    let other = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", other.path().join("hm.sqlite").display());
+    let restored = Place {
+        config: config_at(&url, other.path()),
+        folder: other,
+        server: None,
+    };
+    restored.file("hm.sqlite.restoring", "half a copy");
+    restored.run(Command::Restore(file)).await.unwrap();
+    let (verdict, said) = restored.run(CHECK).await.unwrap();
+    assert_eq!(verdict, Verdict::Well, "{said}");
+}
+
+#[tokio::test]
+async fn files_may_have_odd_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/100%25%3F.sqlite", folder.path().display());
+    let place = Place {
+        config: config_at(&url, folder.path()),
+        folder,
+        server: None,
+    };
+    place.run(Command::MigrateUp).await.unwrap();
+    place.account().await;
+    let databases: Vec<_> = std::fs::read_dir(place.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".sqlite"))
+        .collect();
+    assert_eq!(databases, ["100%?.sqlite"]);
+    for name in ["is it?mode=ro.sqlite", "50%41#.sqlite", "ü ' \".sqlite"] {
+        let copy = place.folder.path().join(name);
+        place.run(Command::Backup(copy.clone())).await.unwrap();
+        assert!(copy.is_file(), "{name}");
+        assert_eq!(accounts_in(&copy).await, 1, "{name}");
+    }
+}

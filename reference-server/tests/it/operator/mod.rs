@@ -5,6 +5,7 @@ mod check;
 mod import_files;
 mod import_keys;
 mod import_usage;
+mod leases;
 mod migrate;
 mod place;
 mod prune;
@@ -21,12 +22,11 @@ use uuid::Uuid;
 
 use self::place::NOON;
 
-async fn use_some(store: &SeaOrmStore, account: AccountId, number: u64) {
-    let start = Timestamp::from_micros(NOON.as_micros() - 86_400_000_000);
-    let end = Timestamp::from_micros(NOON.as_micros() + 86_400_000_000);
-    let event = |place: i64| Event {
+/// One request of an account.
+fn event_of(account: AccountId, at: Timestamp) -> Event {
+    Event {
         id: EventId::from_uuid(Uuid::new_v4()),
-        at: Timestamp::from_micros(NOON.as_micros() - place * 3_600_000_000),
+        at,
         account,
         user: None,
         key: None,
@@ -48,6 +48,17 @@ async fn use_some(store: &SeaOrmStore, account: AccountId, number: u64) {
         request_id: String::new(),
         replica: ReplicaId::from_uuid(Uuid::from_u128(1)),
         tags: Vec::new(),
+    }
+}
+
+async fn use_some(store: &SeaOrmStore, account: AccountId, number: u64) {
+    let start = Timestamp::from_micros(NOON.as_micros() - 86_400_000_000);
+    let end = Timestamp::from_micros(NOON.as_micros() + 86_400_000_000);
+    let event = |place: i64| {
+        event_of(
+            account,
+            Timestamp::from_micros(NOON.as_micros() - place * 3_600_000_000),
+        )
     };
     let settlement = Settlement {
         key: QuotaKey {
