@@ -30,6 +30,7 @@ mod modes;
 mod overruns;
 mod plan_changes;
 mod refusals;
+mod room;
 mod sinks;
 mod stage;
 mod stores;

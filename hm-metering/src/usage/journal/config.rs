@@ -81,14 +81,16 @@ impl Journal {
         self
     }
 
-    /// How many bytes of disk it takes at most; an event has about 300. At least two segments.
+    /// How many bytes of disk it takes at most; an event has about 300, and a request in flight reserves 7 KiB. At least two
+    /// segments.
     pub const fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = bytes;
         self
     }
 
     /// How many bytes are kept allocated for what may come at once. Each request in flight reserves 7 KiB of them, since
-    /// nobody knows yet how long its event will be.
+    /// nobody knows yet how long its event will be. Before they are used up, more are allocated in the background, up to
+    /// [`Journal::bytes_max`]; a burst that is faster than that gets 503 for a moment.
     pub const fn bytes_ready(mut self, bytes: u64) -> Self {
         self.bytes_ready = bytes;
         self
@@ -154,5 +156,15 @@ impl Shape {
     /// How many bytes of records surely fit into one segment.
     pub(super) const fn usable(&self) -> u64 {
         Segment::usable(self.segment_bytes)
+    }
+
+    /// How many bytes of room there are while nothing waits, and with how many left more are made: before those who are
+    /// refused find no room, and not merely because the segment in use is nearly full.
+    pub(super) fn rooms(&self) -> (i64, i64) {
+        let usable = i64::try_from(self.usable()).unwrap_or(i64::MAX);
+        let ready = i64::try_from(self.segments_ready).unwrap_or(i64::MAX);
+        let most = usable.saturating_mul(ready);
+        let spares = usable.saturating_mul(ready - 1);
+        (most, (most / 2).saturating_add(usable).min(spares - usable / 2))
     }
 }

@@ -78,7 +78,8 @@ fn tend(log: &Log) -> bool {
     prepare(log)
 }
 
-/// Makes segments until enough are ready. One at a time, so that the lock is not held for long.
+/// Makes segments until enough are ready, for what is written and for what is promised to requests in flight. One at a time,
+/// so that the lock is not held for long.
 pub(super) fn prepare(log: &Log) -> bool {
     let ready = log.shape.segments_ready.saturating_sub(1).max(1);
     loop {
@@ -87,7 +88,7 @@ pub(super) fn prepare(log: &Log) -> bool {
         }
         let made = {
             let mut shelf = log.shelf();
-            let is_enough = shelf.spares.len() as u64 >= ready;
+            let is_enough = shelf.spares.len() as u64 >= ready && !log.is_short();
             if is_enough || shelf.len() >= log.shape.segments_max {
                 return true;
             }

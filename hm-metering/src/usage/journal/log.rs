@@ -32,6 +32,8 @@ pub(crate) struct Log {
     pub(super) room: AtomicI64,
     /// What it is when nothing waits.
     room_max: i64,
+    /// When less than this is left, the keeper makes more.
+    room_low: i64,
     /// How much a record takes of it until its length is known.
     reserve: i64,
     is_closed: AtomicBool,
@@ -84,11 +86,10 @@ impl Log {
         (room, reserve): (i64, i64),
     ) -> Self {
         let next_number = earlier.last().map_or(1, |last| last.id().number + 1);
-        let ready = shape.usable().saturating_mul(shape.segments_ready);
-        let room_max = if directory.is_some() {
-            i64::try_from(ready).unwrap_or(i64::MAX)
-        } else {
-            room
+        let (room_max, room_low) = match &directory {
+            Some(_) => shape.rooms(),
+            // Memory is there already.
+            None => (room, i64::MIN),
         };
         Self {
             shape,
@@ -105,6 +106,7 @@ impl Log {
             }),
             room: AtomicI64::new(room),
             room_max,
+            room_low,
             reserve,
             is_closed: AtomicBool::new(false),
             appended: AtomicU64::new(0),
@@ -136,7 +138,12 @@ impl Log {
         } else {
             self.room_max / 100 * spare
         };
-        if self.room.fetch_sub(self.reserve, Ordering::AcqRel) - self.reserve >= least {
+        let before = self.room.fetch_sub(self.reserve, Ordering::AcqRel);
+        let left = before - self.reserve;
+        if left >= least {
+            if left < self.room_low && before >= self.room_low {
+                self.tend.notify_one();
+            }
             return true;
         }
         self.unreserve();
@@ -292,6 +299,11 @@ impl Log {
     /// Rises with each full batch, so that no sink sleeps through one.
     pub(crate) fn batches(&self) -> watch::Receiver<u64> {
         self.batches.subscribe()
+    }
+
+    /// Whether so little room is left that more should be made, if it may.
+    pub(super) fn is_short(&self) -> bool {
+        self.room.load(Ordering::Acquire) < self.room_low
     }
 
     /// The share of its room that is left.
