@@ -21,6 +21,7 @@ impl Measures {
     pub(crate) const fn lost(&self, _: u64) {}
     pub(crate) const fn shed(&self) {}
     pub(crate) const fn refusal_missed(&self) {}
+    pub(crate) const fn sync_failed(&self, _: &'static str) {}
     pub(crate) const fn feed_lags(&self, _: Duration) {}
     pub(crate) const fn journal(&self, _: f64, _: u64) {}
 }

@@ -62,6 +62,7 @@ struct Handles {
     leases: Family,
     failures: Family,
     hook_panics: Family,
+    sync_failures: Family,
     lost: Counter,
     shed: Counter,
     refusals_missed: Counter,
@@ -78,6 +79,7 @@ impl Measures {
             leases: Family::new("hm_metering_leases_total", "result", Vec::new()),
             failures: Family::new("hm_metering_store_failures_total", "call", Vec::new()),
             hook_panics: Family::new("hm_metering_hook_panics_total", "hook", Vec::new()),
+            sync_failures: Family::new("hm_metering_journal_sync_failures_total", "file", Vec::new()),
             lost: counter!("hm_metering_events_lost_total"),
             shed: counter!("hm_metering_sheds_total"),
             refusals_missed: counter!("hm_metering_refusals_missed_total"),
@@ -120,6 +122,11 @@ impl Measures {
     /// A refusal found no room and is not recorded.
     pub(crate) fn refusal_missed(&self) {
         self.0.refusals_missed.increment(1);
+    }
+
+    /// A file of the journal could not be forced to the disk.
+    pub(crate) fn sync_failed(&self, file: &'static str) {
+        self.0.sync_failures.add(file, 1);
     }
 
     /// The feed of changes was last read whole so long ago.
@@ -280,6 +287,10 @@ fn describe() {
         (
             "hm_metering_refusals_missed_total",
             "Refusals that were not recorded for want of room",
+        ),
+        (
+            "hm_metering_journal_sync_failures_total",
+            "Attempts to force the journal to the disk that failed",
         ),
         (
             "hm_metering_batches_total",

@@ -117,7 +117,7 @@ impl MeterBuilder {
             book: book
                 .clone()
                 .map(|book| runtime.spawn(book.run(self.flush_interval))),
-            keeper: log.keep(self.journal.as_ref(), &runtime),
+            keeper: log.keep(self.journal.as_ref(), measures.clone(), &runtime),
             recorded: false,
         };
         Ok(Meter(Arc::new(Engine {

@@ -29,6 +29,7 @@ mod measures;
 mod modes;
 mod overruns;
 mod plan_changes;
+mod power;
 mod refusals;
 mod room;
 mod sinks;

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::disk::Disk;
 use super::segment::Segment;
 
 const MIB: u64 = 1_048_576;
+/// How often files are forced to the disk at the most, and at the least.
+const SYNC_LEAST: Duration = Duration::from_millis(1);
+const SYNC_MOST: Duration = Duration::from_secs(3_600);
 
 /// What an event survives once its response is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +17,22 @@ const MIB: u64 = 1_048_576;
 pub enum Durability {
     /// The end of the process, however it ends: `kill -9`, a panic, out of memory. The operating system has the event.
     Process,
-    /// Besides, a loss of power, up to the time given: that often everything is forced to the disk.
+    /// Besides, a loss of power, up to the time given: that often everything is forced to the disk. Less than a millisecond is
+    /// taken for one, more than an hour for that.
+    ///
+    /// When the disk does not take it, what was promised does not hold. Then new requests are refused with 503 until it does,
+    /// unless [`WhenFull`] says to serve them.
     Power(Duration),
 }
 
-/// What to do with requests when the journal is full, because its sink is down or too slow.
+/// What to do with requests when the journal is full, because its sink is down or too slow; and when what has to survive a loss
+/// of power can't be forced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// Refuse them with 503, so that nothing is served that is not recorded.
     #[default]
     Refuse,
-    /// Serve them, and count events that found no place in [`Meter::events_lost`](crate::Meter::events_lost). What they
+    /// Serve them all the same, and count events that found no place in [`Meter::events_lost`](crate::Meter::events_lost). What they
     /// used is on no bill, and the quota units that they took stay taken until the next start.
     Shed,
 }
@@ -53,6 +62,7 @@ pub struct Journal {
     segment_bytes: u64,
     bytes_max: u64,
     bytes_ready: u64,
+    disk: Disk,
 }
 
 impl Journal {
@@ -66,6 +76,7 @@ impl Journal {
             segment_bytes: 8 * MIB,
             bytes_max: 256 * MIB,
             bytes_ready: 64 * MIB,
+            disk: Disk::default(),
         }
     }
 
@@ -102,6 +113,13 @@ impl Journal {
         self
     }
 
+    /// The disk that it forces its files to, for tests of what a loss of power leaves.
+    #[cfg(feature = "testing")]
+    pub fn disk(mut self, disk: &crate::testing::TestDisk) -> Self {
+        self.disk.test = Some(disk.clone());
+        self
+    }
+
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -112,14 +130,18 @@ impl Journal {
         self.durability
     }
 
+    pub(super) const fn disk_of(&self) -> &Disk {
+        &self.disk
+    }
+
     pub(crate) const fn sheds(&self) -> bool {
         matches!(self.when_full, WhenFull::Shed)
     }
 
-    pub(super) const fn sync_interval(&self) -> Option<Duration> {
+    pub(super) fn sync_interval(&self) -> Option<Duration> {
         match self.durability {
             Durability::Process => None,
-            Durability::Power(interval) => Some(interval),
+            Durability::Power(interval) => Some(interval.clamp(SYNC_LEAST, SYNC_MOST)),
         }
     }
 

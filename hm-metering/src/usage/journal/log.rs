@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,8 @@ pub(crate) struct Log {
     /// How much a record takes of it until its length is known.
     reserve: i64,
     is_closed: AtomicBool,
+    /// Whether what has to be forced to the disk was, the last time.
+    is_forced: AtomicBool,
     appended: AtomicU64,
     lost: AtomicU64,
     /// Set when nobody follows any more.
@@ -109,6 +112,7 @@ impl Log {
             room_low,
             reserve,
             is_closed: AtomicBool::new(false),
+            is_forced: AtomicBool::new(true),
             appended: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             batch: batch as u64,
@@ -289,6 +293,23 @@ impl Log {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the disk took what had to be forced to it, the last time that it was asked to.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.is_forced.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_forced(&self, is_forced: bool) {
+        self.is_forced.store(is_forced, Ordering::Release);
+    }
+
+    /// Forces the words of one of its files to the disk. Blocks.
+    pub(super) fn force(&self, path: &Path, words: &Words) -> io::Result<()> {
+        match &self.directory {
+            Some(directory) => directory.force(path, words),
+            None => Ok(()),
+        }
     }
 
     /// Whether what is in it outlives the process.

@@ -6,6 +6,8 @@
 
 mod config;
 mod directory;
+mod disk;
+mod force;
 mod keeper;
 mod log;
 mod map;
@@ -33,6 +35,7 @@ use keeper::Keeper;
 use mark::Mark;
 
 use crate::id::ReplicaId;
+use crate::measures::Measures;
 
 /// What a log is opened with.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Log {
         opening: &Opening,
         make_replica: impl FnOnce() -> ReplicaId,
     ) -> Result<(ReplicaId, Self), JournalError> {
-        let directory = Directory::open(journal.directory())?;
+        let directory = Directory::open(journal.directory(), journal.disk_of().clone())?;
         let replica = directory.replica(opening.replica, make_replica)?;
         let mut earlier = directory.segments()?;
         // What was made ready and never used is made anew, with a number of this run.
@@ -66,10 +69,16 @@ impl Log {
     }
 
     /// Starts the task that looks after the log.
-    pub(crate) fn keep(self: &Arc<Self>, journal: Option<&Journal>, runtime: &Handle) -> JoinHandle<()> {
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        journal: Option<&Journal>,
+        measures: Measures,
+        runtime: &Handle,
+    ) -> JoinHandle<()> {
         let keeper = Keeper {
             log: Arc::clone(self),
             sync_interval: journal.and_then(Journal::sync_interval),
+            measures,
         };
         self.tend.notify_one();
         runtime.spawn(keeper.run())
@@ -79,7 +88,8 @@ impl Log {
     pub(crate) fn trail(self: &Arc<Self>, sink: &str, holds: bool) -> Result<Trail, JournalError> {
         let (mark, progress) = match &self.directory {
             Some(directory) => {
-                let (mark, progress) = Mark::open(Arc::new(directory.mark(sink)?));
+                let (path, words) = directory.mark(sink)?;
+                let (mark, progress) = Mark::open(path, Arc::new(words));
                 (Some(mark), self.resume(progress.unwrap_or_default()))
             }
             None => (None, Progress::default()),
@@ -138,15 +148,24 @@ impl Trail {
         }
     }
 
-    /// Forces the mark to the disk, in a thread where waiting is allowed.
-    pub(crate) async fn sync(&self) {
-        let Some(mark) = &self.mark else { return };
-        let words = Arc::clone(mark.words());
-        if let Ok(Err(error)) = spawn_blocking(move || words.sync()).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a sink's progress can't be forced to the disk"
-            );
+    /// Forces the mark to the disk, in a thread where waiting is allowed. Answers whether it is there.
+    pub(crate) async fn sync(&self) -> bool {
+        let Some(mark) = &self.mark else { return true };
+        let (log, path, words) = (
+            Arc::clone(&self.log),
+            mark.path().clone(),
+            Arc::clone(mark.words()),
+        );
+        match spawn_blocking(move || log.force(&path, &words)).await {
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a sink's progress can't be forced to the disk"
+                );
+                false
+            }
+            // Where the runtime ends, nobody waits for it.
+            Ok(Ok(())) | Err(_) => true,
         }
     }
 }
