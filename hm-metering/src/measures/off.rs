@@ -39,6 +39,16 @@ impl OperationMeasures {
     pub(crate) const fn fell_back(&self, _: &OperationName, _: &'static str) {}
 }
 
+/// Nothing is counted of a limit by address.
+pub(crate) struct AddressMeasures;
+
+impl AddressMeasures {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+    pub(crate) const fn refused(&self, _: &'static str) {}
+}
+
 /// Nothing is counted of a sink.
 pub(crate) struct SinkMeasures;
 

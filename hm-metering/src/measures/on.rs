@@ -217,6 +217,25 @@ impl fmt::Debug for OperationMeasures {
     }
 }
 
+/// What is counted of limits by address.
+pub(crate) struct AddressMeasures(OnceLock<Family>);
+
+impl AddressMeasures {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// A request was refused by this bucket.
+    pub(crate) fn refused(&self, bucket: &'static str) {
+        let name = "hm_metering_address_refusals_total";
+        let refusals = self.0.get_or_init(|| {
+            describe_counter!(name, "Requests that were refused by their client's address");
+            Family::new(name, "bucket", Vec::new())
+        });
+        refusals.add(bucket, 1);
+    }
+}
+
 /// What is counted of one sink.
 pub(crate) struct SinkMeasures {
     batches: Family,

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod addresses;
 mod allowances;
 mod answers;
 mod bursts;
