@@ -13,7 +13,7 @@ use super::builder::{ConfigError, MeterBuilder};
 use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
 use super::fill::{Budget, Filler};
-use super::flusher::{Flusher, Pace, Request, Settling};
+use super::flusher::{Flusher, Pace, Request, Settling, Uses};
 use super::report::Shapes;
 use super::shutdown::Tasks;
 use super::{Engine, Meter};
@@ -185,6 +185,8 @@ impl MeterBuilder {
     ) -> Result<(Flusher, mpsc::Sender<Request>), ConfigError> {
         let (sender, requests) = mpsc::channel(64);
         let is_ledger = name == LEDGER;
+        let has_uses = is_ledger && self.verifier.wants_uses(sink.identity());
+        let uses = || Uses::new(Arc::clone(&self.verifier), self.record_timeout, measures.clone());
         let durability = self.journal.as_ref().map(Journal::durability_of);
         let flusher = Flusher {
             trail: log.trail(&name, is_ledger)?,
@@ -194,6 +196,7 @@ impl MeterBuilder {
             name,
             sink,
             settling,
+            uses: has_uses.then(uses),
             replica,
             decoder: Decoder::new(replica),
             clock: Arc::clone(&self.clock),

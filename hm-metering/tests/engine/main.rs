@@ -37,4 +37,5 @@ mod sinks;
 mod stage;
 mod stores;
 mod unavailable;
+mod uses;
 mod wire;

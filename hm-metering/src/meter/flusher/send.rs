@@ -50,6 +50,9 @@ impl Flusher {
                     if is_this_run {
                         self.note(&batch.settlements, LeaseBook::note_recorded);
                     }
+                    if let Some(uses) = &mut self.uses {
+                        uses.note(&batch.events);
+                    }
                     self.trail.note_done(end, records);
                 }
                 Sending::Refused { is_conflict: true }
