@@ -14,6 +14,7 @@ mod bursts;
 mod charging;
 mod decisions;
 mod endings;
+mod endpoints;
 mod evictions;
 mod flood;
 mod frameworks;
