@@ -34,6 +34,7 @@ mod plan_changes;
 mod power;
 mod refusals;
 mod room;
+mod shutdown;
 mod sinks;
 mod stage;
 mod stores;

@@ -31,6 +31,7 @@ pub(crate) use mark::{Position, Progress, Sent};
 pub(crate) use reader::{Next, Reader};
 
 use directory::Directory;
+use force::{Forced, force};
 use keeper::Keeper;
 use mark::Mark;
 
@@ -82,6 +83,38 @@ impl Log {
         };
         self.tend.notify_one();
         runtime.spawn(keeper.run())
+    }
+
+    /// Forces everything to the disk, in a thread where waiting is allowed. Answers whether it is there.
+    pub(crate) async fn force_all(self: &Arc<Self>) -> bool {
+        let log = Arc::clone(self);
+        match spawn_blocking(move || force(&log, &mut Forced::default())).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the journal can't be forced to the disk"
+                );
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// How many records the first of its sinks has not taken, as far as is known. They are read, in a thread where waiting is
+    /// allowed.
+    pub(crate) async fn count_left(self: &Arc<Self>) -> u64 {
+        let log = Arc::clone(self);
+        let count = move || {
+            let done = log.shelf().sinks.first().map(|sink| sink.done);
+            let mut reader = Reader::new(Arc::clone(&log), done.unwrap_or_default());
+            let (mut payload, mut count) = (Vec::new(), 0);
+            while matches!(reader.next(None, &mut payload), Next::Record { .. }) {
+                count += 1;
+            }
+            count
+        };
+        spawn_blocking(count).await.unwrap_or_default()
     }
 
     /// Where a sink stands, and what moves it on.
