@@ -38,6 +38,7 @@ mod shutdown;
 mod sinks;
 mod stage;
 mod stores;
+mod timeouts;
 mod unavailable;
 mod uses;
 mod wire;
