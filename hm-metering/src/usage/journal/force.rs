@@ -12,6 +12,8 @@ use super::segment::Segment;
 pub(super) struct Forced {
     /// All segments before this one are there whole.
     segment: u64,
+    /// The last one that there was.
+    last: u64,
     /// The names of all segments before this one are there.
     names: u64,
     /// How often it failed since it last did not.
@@ -31,21 +33,21 @@ pub(super) fn force(log: &Log, forced: &mut Forced) -> io::Result<()> {
         directory.sync()?;
         forced.names = next;
     }
-    while let Some(segment) = log.segment_from(forced.segment) {
+    let (mut next, mut last) = (forced.segment, 0);
+    while let Some(segment) = log.segment_from(next) {
         if let Some(path) = segment.path()
             && let Err(error) = directory.force(path, segment.words())
         {
             write_again(&segment);
             return Err(error);
         }
-        let number = segment.id().number;
-        forced.segment = number;
-        if log.segment_from(number + 1).is_none() {
-            // The last one is written to again.
-            break;
-        }
-        forced.segment += 1;
+        last = segment.id().number;
+        next = last + 1;
     }
+    // The last one is written to again. One that had been the last may be as well, by those who took their place in it before:
+    // it has a second turn.
+    forced.segment = last.min(forced.last.max(forced.segment));
+    forced.last = last;
     Ok(())
 }
 
