@@ -1,4 +1,4 @@
-//! Guides: how to do things that take more than one type.
+//! Guides: how to do things that take more than one type. To begin with, see [the first page](crate).
 //!
 //! * [`costs`]: what a request takes, and who says so
 //! * [`streaming_tokens`]: charging a response for what it really sent
@@ -6,6 +6,7 @@
 //! * [`own_store`]: keys, quotas and events elsewhere
 //! * [`own_verifier`]: JSON Web Tokens in place of stored keys
 //! * [`testing`]: tests of a metered service
+//! * [`failure_modes`]: what becomes of requests when something fails
 //!
 //! They are the chapters of the book in the repository, which has more on running a service. Their code is compiled with the
 //! tests.
@@ -27,3 +28,6 @@ pub mod own_verifier {}
 
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("../docs/failure-modes.md")]
+pub mod failure_modes {}

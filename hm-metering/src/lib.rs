@@ -6,6 +6,7 @@ pub mod charge_rule;
 pub mod client_address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod endpoint;
 pub mod error;
 #[cfg(all(feature = "axum", any(doc, doctest)))]
 pub mod guide;

@@ -1,10 +1,13 @@
 //! What is being metered: a name and what it takes.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::charge_rule::{ChargeRule, Overrun};
+use crate::endpoint::EndpointName;
 use crate::key::KeyEnv;
 use crate::measures::OperationMeasures;
 use crate::name::{MeterName, OperationName};
@@ -29,6 +32,7 @@ pub struct Operation {
     charge: ChargeRule,
     overrun: Overrun,
     unavailable: OnUnavailable,
+    endpoint: Option<EndpointName>,
     measures: OperationMeasures,
 }
 
@@ -49,6 +53,7 @@ impl Operation {
             charge: ChargeRule::default(),
             overrun: Overrun::default(),
             unavailable: OnUnavailable::default(),
+            endpoint: None,
             measures: OperationMeasures::new(),
         }
     }
@@ -119,6 +124,39 @@ impl Operation {
     pub const fn on_unavailable(mut self, policy: OnUnavailable) -> Self {
         self.unavailable = policy;
         self
+    }
+
+    /// Calls the endpoint of each request so in its event, in place of the route's template or, where no router tells one, the
+    /// path.
+    ///
+    /// Without a router each path is an endpoint of its own, and reports keep a row for each: a caller that asks for more and
+    /// more paths makes more and more of them. Say this, or [`Operation::endpoint_by`], wherever callers choose the path.
+    #[must_use]
+    pub fn endpoint(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.endpoint = Some(EndpointName::Fixed(name.into()));
+        self
+    }
+
+    /// Has the name of each request's endpoint made of the route's template or the path, as for services that have several
+    /// routes behind one layer and no router that is known here. It is asked for each request and should be quick. If it panics,
+    /// the endpoint is called as it is.
+    ///
+    /// ```
+    /// # use hm_metering::{Operation, OperationName};
+    /// let users = Operation::new(OperationName::from_static("users")).endpoint_by(|path| match path {
+    ///     "/users" => "/users".into(),
+    ///     _ => "/users/{id}".into(),
+    /// });
+    /// ```
+    #[must_use]
+    pub fn endpoint_by(mut self, name: impl Fn(&str) -> Cow<'static, str> + Send + Sync + 'static) -> Self {
+        self.endpoint = Some(EndpointName::Of(Arc::new(name)));
+        self
+    }
+
+    /// What a request's endpoint is called, if not as it is.
+    pub(crate) fn endpoint_of<'a>(&'a self, endpoint: &'a str) -> Option<Cow<'a, str>> {
+        self.endpoint.as_ref().map(|name| name.of(endpoint))
     }
 
     /// Which requests are charged.

@@ -75,6 +75,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).mark_used(uses).await
     }
 
+    fn uses_counted_by(&self) -> Option<StoreIdentity> {
+        (**self).uses_counted_by()
+    }
+
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {
         (**self).changes_since(cursor, limit).await
     }
@@ -195,6 +199,14 @@ impl<V: KeyVerifier + ?Sized> KeyVerifier for Arc<V> {
         limit: usize,
     ) -> StoreResult<Option<ChangePage>> {
         (**self).changes_since(cursor, limit).await
+    }
+
+    fn wants_uses(&self, ledger: Option<StoreIdentity>) -> bool {
+        (**self).wants_uses(ledger)
+    }
+
+    async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
+        (**self).mark_used(uses).await
     }
 
     async fn await_change(&self, cursor: ChangeCursor) {

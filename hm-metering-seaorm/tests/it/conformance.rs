@@ -159,4 +159,5 @@ suites! {
     sink: hm_metering::UsageSink, usage_sink_tests, hm_metering::conformance::usage::sink_cases;
     usage: hm_metering::UsageStore, usage_store_tests, hm_metering::conformance::usage::cases;
     settling: hm_metering::conformance::SettlingStore, settling_store_tests, hm_metering::conformance::settling::cases;
+    counting: hm_metering::conformance::CountingStore, counting_store_tests, hm_metering::conformance::counting::cases;
 }

@@ -334,6 +334,34 @@ macro_rules! settling_store_tests {
 
 #[doc(hidden)]
 #[macro_export]
+macro_rules! __counting_store_cases {
+    ([$($then:tt)*] $($with:tt)*) => {
+        $($then)*! {
+            [$($with)*]
+            one {
+                the_sink_is_the_one_that_counts
+                recording_counts_what_reached_the_handler
+                recording_again_counts_nothing
+                a_refused_batch_counts_nothing
+            }
+            many {}
+        }
+    };
+}
+
+/// Makes one test of each case for [`CountingStore`](crate::conformance::CountingStore).
+///
+/// Takes the name of an `async fn() -> Fixture<dyn CountingStore>` that makes a fresh store; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! counting_store_tests {
+    ($make:expr $(,)?) => {
+        $crate::__counting_store_cases!([$crate::__conformance_tests] counting, $make);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
 macro_rules! __rate_limiter_cases {
     ([$($then:tt)*] $($with:tt)*) => {
         $($then)*! {

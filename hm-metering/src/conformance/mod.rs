@@ -25,6 +25,7 @@
 //! | [`usage_sink_tests!`](crate::usage_sink_tests) | `Fixture<dyn UsageSink>` | [`UsageSink`](crate::UsageSink) |
 //! | [`usage_store_tests!`](crate::usage_store_tests) | `Fixture<dyn UsageStore>` | [`UsageStore`](crate::UsageStore), beside its `usage_sink_tests!` |
 //! | [`settling_store_tests!`](crate::settling_store_tests) | `Fixture<dyn SettlingStore>` | a sink that applies settlements itself |
+//! | [`counting_store_tests!`](crate::counting_store_tests) | `Fixture<dyn CountingStore>` | a sink that counts uses of keys itself |
 //! | [`rate_limiter_tests!`](crate::rate_limiter_tests) | `Fixture<dyn RateLimiter>` | [`RateLimiter`](crate::RateLimiter) |
 //!
 //! Give each macro a module of its own. The tests need `tokio` with `macros` and `rt-multi-thread` among the
@@ -49,11 +50,13 @@ mod fixture;
 mod macros;
 mod sample;
 
+pub mod counting;
 pub mod keys;
 pub mod quota;
 pub mod rate;
 pub mod settling;
 pub mod usage;
 
+pub use counting::CountingStore;
 pub use fixture::{Accounts, Case, Fixture, MadeUpAccounts};
 pub use settling::SettlingStore;

@@ -23,6 +23,7 @@ use crate::error::StoreResult;
 use crate::id::{AccountId, KeyId};
 use crate::key::{KeyDigest, KeyHash};
 use crate::page::{Page, PageRequest};
+use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 
 /// Keeps keys' records. Only digests go in; the keys themselves never reach a store.
@@ -112,11 +113,19 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn rehash(&self, key: KeyId, from: &KeyDigest, to: &KeyHash) -> StoreResult<bool>;
 
     /// Adds to use counts, and moves times of last use forward, never back. Keys that are not there are passed over.
-    /// Neither versions nor the feed change. These are figures for people; money is counted from events.
+    /// Neither versions nor the feed change. These are figures for people; money is counted from events. A use may be missing
+    /// after a failure.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()>;
+
+    /// The sink that counts uses of these keys itself when it records a batch, in the same transaction. The engine then leaves
+    /// out [`KeyStore::mark_used`]. Two connections to one database are two stores here: give clones of one. None when there is no such sink: the engine calls it, for many requests at a time, once they
+    /// are in the ledger.
+    fn uses_counted_by(&self) -> Option<StoreIdentity> {
+        None
+    }
 
     /// What changed after `cursor`, oldest first, at most `limit` (at least one) changes; without a cursor no
     /// changes, but the cursor of this moment. A change that was committed before the call is in this page or in one

@@ -14,12 +14,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::KeyStore;
-use super::record::{ChangeCursor, ChangePage, StoredKey};
+use super::record::{ChangeCursor, ChangePage, KeyUse, StoredKey};
 use super::verifier::{InvalidKey, KeyVerifier, Verdict, Verified};
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::id::KeyId;
 use crate::key::{HashCheck, HashError, KeyDigest, KeyFormat, KeyHasher, PresentedKey};
 use crate::principal::Principal;
+use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 
 /// How many keys are hashed anew at a time. Those beyond that are when they are next looked up.
@@ -247,6 +248,15 @@ impl KeyVerifier for StoredKeyVerifier {
         limit: usize,
     ) -> StoreResult<Option<ChangePage>> {
         self.store.changes_since(cursor, limit).await.map(Some)
+    }
+
+    fn wants_uses(&self, ledger: Option<StoreIdentity>) -> bool {
+        let counter = self.store.uses_counted_by();
+        counter.is_none() || counter != ledger
+    }
+
+    async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
+        self.store.mark_used(uses).await
     }
 
     async fn await_change(&self, cursor: ChangeCursor) {

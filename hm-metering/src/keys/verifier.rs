@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::record::{ChangeCursor, ChangePage};
+use super::record::{ChangeCursor, ChangePage, KeyUse};
 use crate::error::StoreResult;
 use crate::id::KeyId;
 use crate::key::PresentedKey;
 use crate::principal::Principal;
+use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 
 /// Why a key is not accepted. Outside all of them look alike; logs and metrics tell them apart.
@@ -123,6 +124,22 @@ pub trait KeyVerifier: Send + Sync + 'static {
     ) -> StoreResult<Option<ChangePage>> {
         let _ = (cursor, limit);
         Ok(None)
+    }
+
+    /// Whether it wants to hear by [`KeyVerifier::mark_used`] of the keys that were used, when events go to the sink `ledger`.
+    fn wants_uses(&self, ledger: Option<StoreIdentity>) -> bool {
+        let _ = ledger;
+        false
+    }
+
+    /// Hears of the keys that were used, as in [`KeyStore::mark_used`](super::KeyStore::mark_used): for many requests at a time,
+    /// once they are in the ledger.
+    ///
+    /// # Errors
+    /// When the uses can't be counted. They are told again, unless the call took too long.
+    async fn mark_used(&self, uses: &[KeyUse]) -> StoreResult<()> {
+        let _ = uses;
+        Ok(())
     }
 
     /// Waits until the feed may hold something after `cursor`, as in

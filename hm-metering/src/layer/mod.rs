@@ -15,6 +15,7 @@ mod body;
 mod future;
 mod service;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,6 +111,17 @@ impl MeteringLayer {
     /// same, unless said.
     pub fn overrun(self, overrun: Overrun) -> Self {
         self.change(|operation| operation.overrun(overrun))
+    }
+
+    /// What the endpoint of each request is called in its event, see [`Operation::endpoint`]; the route's template or the path,
+    /// unless said.
+    pub fn endpoint(self, name: impl Into<Arc<str>>) -> Self {
+        self.change(|operation| operation.endpoint(name))
+    }
+
+    /// Has the name of each request's endpoint made of the path, see [`Operation::endpoint_by`].
+    pub fn endpoint_by(self, name: impl Fn(&str) -> Cow<'static, str> + Send + Sync + 'static) -> Self {
+        self.change(|operation| operation.endpoint_by(name))
     }
 
     fn change(self, change: impl FnOnce(Operation) -> Operation) -> Self {

@@ -10,6 +10,6 @@ mod off;
 mod on;
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use off::{Measures, OperationMeasures, SinkMeasures};
+pub(crate) use off::{AddressMeasures, Measures, OperationMeasures, SinkMeasures};
 #[cfg(feature = "metrics")]
-pub(crate) use on::{Measures, OperationMeasures, SinkMeasures};
+pub(crate) use on::{AddressMeasures, Measures, OperationMeasures, SinkMeasures};

@@ -21,6 +21,7 @@ impl Measures {
     pub(crate) const fn lost(&self, _: u64) {}
     pub(crate) const fn shed(&self) {}
     pub(crate) const fn refusal_missed(&self) {}
+    pub(crate) const fn sync_failed(&self, _: &'static str) {}
     pub(crate) const fn feed_lags(&self, _: Duration) {}
     pub(crate) const fn journal(&self, _: f64, _: u64) {}
 }
@@ -36,6 +37,16 @@ impl OperationMeasures {
     pub(crate) const fn finished(&self, _: &OperationName, _: Outcome, _: Duration) {}
     pub(crate) const fn refused(&self, _: &OperationName, _: &'static str) {}
     pub(crate) const fn fell_back(&self, _: &OperationName, _: &'static str) {}
+}
+
+/// Nothing is counted of a limit by address.
+pub(crate) struct AddressMeasures;
+
+impl AddressMeasures {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+    pub(crate) const fn refused(&self, _: &'static str) {}
 }
 
 /// Nothing is counted of a sink.

@@ -62,6 +62,7 @@ struct Handles {
     leases: Family,
     failures: Family,
     hook_panics: Family,
+    sync_failures: Family,
     lost: Counter,
     shed: Counter,
     refusals_missed: Counter,
@@ -78,6 +79,7 @@ impl Measures {
             leases: Family::new("hm_metering_leases_total", "result", Vec::new()),
             failures: Family::new("hm_metering_store_failures_total", "call", Vec::new()),
             hook_panics: Family::new("hm_metering_hook_panics_total", "hook", Vec::new()),
+            sync_failures: Family::new("hm_metering_journal_sync_failures_total", "file", Vec::new()),
             lost: counter!("hm_metering_events_lost_total"),
             shed: counter!("hm_metering_sheds_total"),
             refusals_missed: counter!("hm_metering_refusals_missed_total"),
@@ -120,6 +122,11 @@ impl Measures {
     /// A refusal found no room and is not recorded.
     pub(crate) fn refusal_missed(&self) {
         self.0.refusals_missed.increment(1);
+    }
+
+    /// A file of the journal could not be forced to the disk.
+    pub(crate) fn sync_failed(&self, file: &'static str) {
+        self.0.sync_failures.add(file, 1);
     }
 
     /// The feed of changes was last read whole so long ago.
@@ -210,6 +217,25 @@ impl fmt::Debug for OperationMeasures {
     }
 }
 
+/// What is counted of limits by address.
+pub(crate) struct AddressMeasures(OnceLock<Family>);
+
+impl AddressMeasures {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// A request was refused by this bucket.
+    pub(crate) fn refused(&self, bucket: &'static str) {
+        let name = "hm_metering_address_refusals_total";
+        let refusals = self.0.get_or_init(|| {
+            describe_counter!(name, "Requests that were refused by their client's address");
+            Family::new(name, "bucket", Vec::new())
+        });
+        refusals.add(bucket, 1);
+    }
+}
+
 /// What is counted of one sink.
 pub(crate) struct SinkMeasures {
     batches: Family,
@@ -280,6 +306,10 @@ fn describe() {
         (
             "hm_metering_refusals_missed_total",
             "Refusals that were not recorded for want of room",
+        ),
+        (
+            "hm_metering_journal_sync_failures_total",
+            "Attempts to force the journal to the disk that failed",
         ),
         (
             "hm_metering_batches_total",

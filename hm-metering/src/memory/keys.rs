@@ -14,6 +14,7 @@ use crate::keys::{
 };
 use crate::name::PlanId;
 use crate::page::{Page, PageRequest};
+use crate::quota::StoreIdentity;
 use crate::time::Timestamp;
 
 /// Marks the cursors of [`KeyStore::list`].
@@ -372,6 +373,10 @@ impl KeyStore for MemoryStore {
             state.keys.mark(used);
         }
         Ok(())
+    }
+
+    fn uses_counted_by(&self) -> Option<StoreIdentity> {
+        Some(self.identity)
     }
 
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {

@@ -39,6 +39,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The same request with its endpoint called so.
+    pub(super) const fn with_endpoint(mut self, endpoint: &'a str) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
     /// The request's id, where something before the engine gave it one. Otherwise a sound `X-Request-Id` of the caller
     /// is taken, else one is made.
     #[must_use]

@@ -82,11 +82,14 @@ impl Engine {
             }
         };
         // The event's place is taken before the request is served, so that none is ever lost there.
-        let is_reserved = self.log.reserve(0);
+        let is_safe = self.sheds || self.log.is_forced();
+        let is_reserved = is_safe && self.log.reserve(0);
         if !is_reserved && (!self.sheds || self.log.is_closed()) {
             decide::undo(&caller.account, caller.buckets(), &holds);
             let why = if self.log.is_closed() {
                 "the meter has been shut down"
+            } else if !is_safe {
+                "the journal can't be forced to the disk"
             } else {
                 "there is no room for its event"
             };

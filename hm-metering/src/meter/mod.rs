@@ -160,6 +160,11 @@ impl Meter {
     pub fn admit(&self, operation: &Arc<Operation>, call: Call<'_>) -> Admit {
         let engine = &self.0;
         let now = engine.now();
+        let named = operation.endpoint_of(call.endpoint);
+        let call = match &named {
+            Some(endpoint) => call.with_endpoint(endpoint),
+            None => call,
+        };
         let heads = Heads::of(call.headers);
         let turn_away = |kind| engine.turn_away(kind, operation, (call, &heads), now);
         let presented = match find_credential(heads.keys, call.headers, &*engine.verifier) {

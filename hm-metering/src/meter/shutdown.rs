@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::flusher::Request;
 use super::{Engine, Meter};
+use crate::units::Units;
 
 pub(super) struct Tasks {
     pub(super) flushers: Vec<JoinHandle<()>>,
@@ -16,6 +17,8 @@ pub(super) struct Tasks {
     pub(super) keeper: JoinHandle<()>,
     /// Whether the flushers have ended with everything recorded.
     pub(super) recorded: bool,
+    /// Whether what is in the journal has to survive a loss of power.
+    pub(super) forces: bool,
 }
 
 impl Tasks {
@@ -44,6 +47,11 @@ pub struct ShutdownReport {
     /// Whether every unspent unit was given back. What was not is given back at the next start with the same journal; without
     /// one it stays taken until the period ends.
     pub released: bool,
+    /// How many finished requests the ledger does not have, as far as anybody knows: those of a batch whose outcome is not known
+    /// are among them, and so are those that an earlier run left. What other sinks have not heard of is not counted.
+    pub events_left: u64,
+    /// How many unspent units of all meters were not given back.
+    pub units_left: Units,
 }
 
 impl Meter {
@@ -85,10 +93,23 @@ impl Meter {
         for flusher in tasks.flushers.drain(..) {
             if !ended {
                 flusher.abort();
+                continue;
             }
+            // It may still be telling the key store how often keys were used. That is not waited for longer than for the rest.
+            let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
+            let _ = timeout(rest, flusher).await;
         }
         engine.log.set_over();
-        ShutdownReport { recorded, released }
+        let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
+        if tasks.forces && !timeout(rest, engine.log.force_all()).await.unwrap_or(false) {
+            engine.measures.sync_failed("events");
+        }
+        ShutdownReport {
+            recorded,
+            released,
+            events_left: engine.log.count_left().await,
+            units_left: engine.book.as_ref().map_or(Units::ZERO, |book| book.units_left()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::builder::{ConfigError, MeterBuilder};
 use super::directory::{Bounds, Directory, Fingerprints};
 use super::feed::Feed;
 use super::fill::{Budget, Filler};
-use super::flusher::{Flusher, Pace, Request, Settling};
+use super::flusher::{Flusher, Pace, Request, Settling, Uses};
 use super::report::Shapes;
 use super::shutdown::Tasks;
 use super::{Engine, Meter};
@@ -117,8 +117,9 @@ impl MeterBuilder {
             book: book
                 .clone()
                 .map(|book| runtime.spawn(book.run(self.flush_interval))),
-            keeper: log.keep(self.journal.as_ref(), &runtime),
+            keeper: log.keep(self.journal.as_ref(), measures.clone(), &runtime),
             recorded: false,
+            forces: self.has_to_force(),
         };
         Ok(Meter(Arc::new(Engine {
             verifier: self.verifier,
@@ -146,6 +147,12 @@ impl MeterBuilder {
             Some(_) => self.batch_len_max,
             None => self.batch_len_max.min((self.queue / 4).max(1)),
         }
+    }
+
+    /// Whether what is in the journal has to survive a loss of power.
+    fn has_to_force(&self) -> bool {
+        let durability = self.journal.as_ref().map(Journal::durability_of);
+        matches!(durability, Some(Durability::Power(_)))
     }
 
     /// The log that events wait in, and whose it is.
@@ -185,7 +192,8 @@ impl MeterBuilder {
     ) -> Result<(Flusher, mpsc::Sender<Request>), ConfigError> {
         let (sender, requests) = mpsc::channel(64);
         let is_ledger = name == LEDGER;
-        let durability = self.journal.as_ref().map(Journal::durability_of);
+        let has_uses = is_ledger && self.verifier.wants_uses(sink.identity());
+        let uses = || Uses::new(Arc::clone(&self.verifier), self.record_timeout, measures.clone());
         let flusher = Flusher {
             trail: log.trail(&name, is_ledger)?,
             measures: measures.clone(),
@@ -194,6 +202,7 @@ impl MeterBuilder {
             name,
             sink,
             settling,
+            uses: has_uses.then(uses),
             replica,
             decoder: Decoder::new(replica),
             clock: Arc::clone(&self.clock),
@@ -201,7 +210,7 @@ impl MeterBuilder {
                 interval: self.flush_interval,
                 batch_len_max: self.batch_len(),
                 store_timeout: self.record_timeout,
-                syncs: matches!(durability, Some(Durability::Power(_))),
+                syncs: self.has_to_force(),
             },
             requests,
             read: 0,

@@ -237,6 +237,15 @@ impl Lease {
         self.window.is_settled() && self.with_state(|state| state.pending().is_none())
     }
 
+    /// How many units were leased, were not spent, and are not known to be back in the store.
+    pub(super) fn units_left(&self) -> Units {
+        let on_their_way = self.with_state(|state| match state.pending() {
+            Some(Operation::Release(release)) => release.units,
+            Some(Operation::Lease(..)) | None => Units::ZERO,
+        });
+        self.window.leased().plus(on_their_way)
+    }
+
     /// For how long nothing was taken, as far as was looked.
     pub(super) fn idle(&self, now: Duration) -> Duration {
         self.with_state(|state| state.idle(now))

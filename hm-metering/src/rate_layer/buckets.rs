@@ -10,6 +10,25 @@ use crate::rate::gcra::{Check, Rate};
 /// not happen for every new address.
 const SWEEP_EVERY: usize = 1_024;
 
+/// Whose bucket a request was counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bucket {
+    /// Its client's.
+    Own,
+    /// That of all clients that have none.
+    Shared,
+}
+
+impl Bucket {
+    /// The word for it in metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 pub(super) struct Buckets {
     most: usize,
     state: Mutex<State>,
@@ -35,22 +54,22 @@ impl Buckets {
         self.most
     }
 
-    /// Takes one unit from the bucket of `client`.
-    pub(super) fn take(&self, client: Option<IpAddr>, rate: &Rate, now: u64) -> Check {
+    /// Takes one unit from the bucket of `client`. Answers whose bucket that is as well.
+    pub(super) fn take(&self, client: Option<IpAddr>, rate: &Rate, now: u64) -> (Check, Bucket) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(client) = client.filter(|client| state.has_room(client, self.most, now)) else {
             let check = rate.check(state.shared, now, 1);
             if let Check::Fits(next) = check {
                 state.shared = next;
             }
-            return check;
+            return (check, Bucket::Shared);
         };
         let before = state.full_at.get(&client).copied().unwrap_or(0);
         let check = rate.check(before, now, 1);
         if let Check::Fits(next) = check {
             state.full_at.insert(client, next);
         }
-        check
+        (check, Bucket::Own)
     }
 }
 
@@ -84,7 +103,7 @@ mod tests {
 
     fn fits(buckets: &Buckets, client: Option<IpAddr>, now: u64) -> bool {
         let rate = Rate::new(2, Duration::from_secs(1), 2);
-        matches!(buckets.take(client, &rate, now), Check::Fits(_))
+        matches!(buckets.take(client, &rate, now), (Check::Fits(_), _))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A rate limit by client address, for routes where nobody is known yet: login, sign-up, webhooks.
 //!
 //! It stands alone: no key, no account, no store. IPv6 clients are told apart by their first 64 bits. Requests whose
-//! client's address is not known share one bucket.
+//! client's address is not known share one bucket. With the feature `metrics` the refused ones are counted.
 
 mod buckets;
 mod service;
@@ -17,6 +17,7 @@ use tower_layer::Layer;
 pub use service::{RateLimitFuture, RateLimited};
 
 use crate::client_address::{PeerAddress, TrustedProxies, network_of};
+use crate::measures::AddressMeasures;
 use crate::meter::{Asked, Form, Rejection, RequestId};
 use crate::rate::gcra::{Check, Rate};
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
@@ -38,6 +39,7 @@ struct Shared {
     proxies: TrustedProxies,
     clock: Arc<dyn Clock>,
     buckets: Buckets,
+    measures: AddressMeasures,
 }
 
 impl RateLimitLayer {
@@ -50,6 +52,7 @@ impl RateLimitLayer {
                 proxies: TrustedProxies::default(),
                 clock: Arc::new(SystemClock::new()),
                 buckets: Buckets::new(100_000),
+                measures: AddressMeasures::new(),
             }),
         }
     }
@@ -61,6 +64,7 @@ impl RateLimitLayer {
             proxies: shared.proxies.clone(),
             clock: Arc::clone(&shared.clock),
             buckets: Buckets::new(shared.buckets.most()),
+            measures: AddressMeasures::new(),
         });
         Self {
             shared: Arc::new(change(shared)),
@@ -99,11 +103,13 @@ impl RateLimitLayer {
         let shared = &self.shared;
         let client = peer.map(|peer| network_of(shared.proxies.client_of(peer, headers)));
         let now = u64::try_from(shared.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        let wait = match shared.buckets.take(client, &shared.rate, now) {
+        let (check, bucket) = shared.buckets.take(client, &shared.rate, now);
+        let wait = match check {
             Check::Fits(_) => return Ok(()),
             Check::Later(nanos) => Some(Duration::from_nanos(nanos)),
             Check::Never => None,
         };
+        shared.measures.refused(bucket.as_str());
         let mut refusal = Refusal::new(RefusalKind::RateLimited).with_limit(ViolatedLimit {
             name: "address".to_owned(),
             limit: Units::from(shared.limit),

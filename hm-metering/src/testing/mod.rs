@@ -26,6 +26,7 @@
 
 mod calls;
 mod clock;
+mod disk;
 mod events;
 mod fixtures;
 mod flaky;
@@ -34,6 +35,7 @@ mod stores;
 
 pub use calls::{Calls, StoreCall};
 pub use clock::TestClock;
+pub use disk::TestDisk;
 pub use events::Events;
 pub use fixtures::{TestKey, TestKeys};
 pub use flaky::FlakyStore;

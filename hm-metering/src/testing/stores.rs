@@ -80,6 +80,10 @@ impl<S: KeyStore> KeyStore for FlakyStore<S> {
         self.call(StoreCall::MarkUsed, self.inner().mark_used(uses)).await
     }
 
+    fn uses_counted_by(&self) -> Option<StoreIdentity> {
+        self.inner().uses_counted_by()
+    }
+
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {
         self.call(StoreCall::ChangesSince, self.inner().changes_since(cursor, limit))
             .await

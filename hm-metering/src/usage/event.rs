@@ -93,7 +93,8 @@ pub struct Event {
     pub key: Option<KeyId>,
     /// What was done.
     pub operation: OperationName,
-    /// The route, such as `/api/v1/data`: the template where the framework tells it, else the path. At most 256 bytes.
+    /// The route, such as `/api/v1/data`: what the operation calls it ([`Operation::endpoint`](crate::Operation::endpoint)), else
+    /// the template where the framework tells it, else the path. At most 256 bytes.
     pub endpoint: Text,
     /// The HTTP method, at most 32 bytes.
     pub method: Text,

@@ -86,7 +86,7 @@ async fn read_elsewhere(directory: &Path, account: AccountId) -> (Meter, bool, V
 }
 
 /// The journal as `kill -9` leaves it at this moment: nothing of the process gets a chance to tidy up.
-fn killed(directory: &Path) -> TempDir {
+pub fn killed(directory: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();

@@ -7,12 +7,14 @@
     reason = "tests"
 )]
 
+mod addresses;
 mod allowances;
 mod answers;
 mod bursts;
 mod charging;
 mod decisions;
 mod endings;
+mod endpoints;
 mod evictions;
 mod flood;
 mod frameworks;
@@ -29,9 +31,14 @@ mod measures;
 mod modes;
 mod overruns;
 mod plan_changes;
+mod power;
 mod refusals;
+mod room;
+mod shutdown;
 mod sinks;
 mod stage;
 mod stores;
+mod timeouts;
 mod unavailable;
+mod uses;
 mod wire;

@@ -221,7 +221,7 @@ async fn refusals_that_are_not_recorded_for_want_of_room_are_counted() {
     );
 }
 
-fn check_documented(values: &BTreeMap<String, f64>) {
+pub fn check_documented(values: &BTreeMap<String, f64>) {
     for name in values.keys().filter_map(|name| name.split('{').next()) {
         assert!(
             DOCUMENTED.contains(&format!("`{name}`")),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hm_metering::conformance::{Accounts, Fixture, MadeUpAccounts, SettlingStore};
+use hm_metering::conformance::{Accounts, CountingStore, Fixture, MadeUpAccounts, SettlingStore};
 use hm_metering::{
     AccountId, KeyStore, MemoryRateLimiter, MemoryStore, PlanId, QuotaStore, RateLimiter, Timestamp,
     UsageSink, UsageStore, UserId,
@@ -58,6 +58,11 @@ mod plain {
         Fixture::new(Arc::new(MemoryStore::new()), MadeUpAccounts)
     }
 
+    async fn counting() -> Fixture<dyn CountingStore> {
+        let store = MemoryStore::new();
+        Fixture::new(Arc::new(store.clone()), MemoryAccounts(store))
+    }
+
     async fn rate() -> Fixture<dyn RateLimiter> {
         Fixture::new(Arc::new(MemoryRateLimiter::new()), MadeUpAccounts)
     }
@@ -80,6 +85,10 @@ mod plain {
 
     mod settling_store {
         hm_metering::settling_store_tests!(super::settling);
+    }
+
+    mod counting_store {
+        hm_metering::counting_store_tests!(super::counting);
     }
 
     mod rate_limiter {
@@ -116,6 +125,12 @@ mod shared {
         Fixture::new(Arc::new(shared), MadeUpAccounts)
     }
 
+    async fn counting() -> Fixture<dyn CountingStore> {
+        let store = MemoryStore::new();
+        let shared: Arc<dyn CountingStore> = Arc::new(store.clone());
+        Fixture::new(Arc::new(shared), MemoryAccounts(store))
+    }
+
     async fn rate() -> Fixture<dyn RateLimiter> {
         let shared: Arc<dyn RateLimiter> = Arc::new(MemoryRateLimiter::new());
         Fixture::new(Arc::new(shared), MadeUpAccounts)
@@ -139,6 +154,10 @@ mod shared {
 
     mod settling_store {
         hm_metering::settling_store_tests!(super::settling);
+    }
+
+    mod counting_store {
+        hm_metering::counting_store_tests!(super::counting);
     }
 
     mod rate_limiter {

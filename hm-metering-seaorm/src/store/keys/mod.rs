@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use hm_metering::key::{KeyDigest, KeyHash};
 use hm_metering::keys::{ChangeCursor, ChangePage, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 use hm_metering::page::{Page, PageRequest};
+use hm_metering::quota::StoreIdentity;
 use hm_metering::{AccountId, KeyId, KeyStore, PlanId, StoreResult, Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationDef};
 
@@ -145,6 +146,10 @@ impl KeyStore for SeaOrmStore {
             KeyUses::new(uses.iter().map(|used| (None, *used))),
         )
         .await
+    }
+
+    fn uses_counted_by(&self) -> Option<StoreIdentity> {
+        Some(self.0.identity)
     }
 
     async fn changes_since(&self, cursor: Option<ChangeCursor>, limit: usize) -> StoreResult<ChangePage> {

@@ -4,6 +4,7 @@ mod attempt;
 mod part;
 mod send;
 mod sums;
+mod uses;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::usage::UsageSink;
 use crate::usage::journal::record::Decoder;
 use crate::usage::journal::{Next, Trail};
 use part::Part;
+pub(crate) use uses::Uses;
 
 /// How events are put together.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,8 @@ pub(crate) struct Flusher {
     pub(crate) sink: Arc<dyn UsageSink>,
     /// None for sinks that only hear of events.
     pub(crate) settling: Option<Settling>,
+    /// Where uses of keys go that the sink does not count.
+    pub(crate) uses: Option<Uses>,
     pub(crate) replica: ReplicaId,
     pub(crate) decoder: Decoder,
     pub(crate) trail: Trail,
@@ -87,35 +91,40 @@ impl Flusher {
                 request = self.requests.recv() => match request {
                     Some(Request::Flush(done)) => {
                         self.flush_all().await;
-                        self.tell();
+                        self.tell().await;
                         // Whoever asked may have stopped waiting.
                         let _ = done.send(());
                     }
                     Some(Request::Stop(done)) => {
                         self.flush_all().await;
                         self.trail.log.set_over();
-                        self.tell();
+                        self.tell().await;
                         let _ = done.send(());
+                        self.finish_uses().await;
                         return;
                     }
                     None => {
                         // The meter is gone, and with it every request that it let through.
                         self.flush_all().await;
                         self.trail.log.set_over();
+                        self.finish_uses().await;
                         return;
                     }
                 },
                 _ = ticks.tick() => {
                     self.flush().await;
-                    self.tell();
+                    self.tell().await;
                 }
                 _ = batches.changed() => self.flush_full().await,
             }
         }
     }
 
-    /// Says how the log stands, if it is the ledger that asks.
-    fn tell(&mut self) {
+    /// Says how the log stands and how often keys were used, if it is the ledger that asks.
+    async fn tell(&mut self) {
+        if let Some(uses) = &mut self.uses {
+            uses.tell().await;
+        }
         if self.name != LEDGER {
             return;
         }
@@ -124,6 +133,12 @@ impl Flusher {
         let lost = log.lost();
         self.measures.lost(lost - self.lost_told);
         self.lost_told = lost;
+    }
+
+    async fn finish_uses(&mut self) {
+        if let Some(uses) = &mut self.uses {
+            uses.finish().await;
+        }
     }
 
     /// Records full batches as long as there are any.

@@ -27,8 +27,8 @@ impl Flusher {
             let number = self.number_for(epoch, resent);
             let events = part.events.len() as u64;
             self.trail.note_sent(epoch, Sent { number, end, events });
-            if self.pace.syncs {
-                self.trail.sync().await;
+            if self.pace.syncs && !self.trail.sync().await {
+                self.measures.sync_failed("progress");
             }
             let is_this_run = epoch == self.trail.log.epoch();
             let batch = self.batch(&mut part, number);
@@ -49,6 +49,9 @@ impl Flusher {
                 Sending::Recorded => {
                     if is_this_run {
                         self.note(&batch.settlements, LeaseBook::note_recorded);
+                    }
+                    if let Some(uses) = &mut self.uses {
+                        uses.note(&batch.events);
                     }
                     self.trail.note_done(end, records);
                 }

@@ -32,6 +32,13 @@ impl LeaseBook {
         left
     }
 
+    /// How many units were leased, were not spent, and are not known to be back in the store.
+    pub(crate) fn units_left(&self) -> Units {
+        let leases = self.leases.all();
+        let units = leases.iter().map(|lease| lease.units_left());
+        units.fold(Units::ZERO, Units::plus)
+    }
+
     /// Gives back once the operation that may be under way is over; what that one leased goes back too.
     async fn give_back_alone(&self, lease: &Arc<Lease>) -> bool {
         loop {

@@ -304,8 +304,15 @@ impl Window {
 
     /// Whether there are leased units that were not spent, be they kept back or not.
     pub(super) fn has_leased(&self) -> bool {
-        let is_withheld = |rare: &Rare| rare.withheld.load(Ordering::Acquire) != 0;
-        !self.remaining().is_zero() || self.rare().is_some_and(is_withheld)
+        !self.leased().is_zero()
+    }
+
+    /// How many leased units were not spent, those that are kept back included.
+    pub(super) fn leased(&self) -> Units {
+        let withheld = self
+            .rare()
+            .map_or(0, |rare| rare.withheld.load(Ordering::Acquire));
+        self.remaining().plus(Units::new(withheld))
     }
 
     /// Whether nothing here has to reach the store any more: no leased units, and nothing charged that is on its way.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use thiserror::Error;
 
+use super::disk::Disk;
 use super::map::Words;
 use super::mark::MARK_BYTES;
 use super::segment::{Segment, SegmentId};
@@ -55,13 +56,14 @@ impl JournalError {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
+    disk: Disk,
     /// Held open as long as the directory is in use.
     _lock: File,
 }
 
 impl Directory {
     /// Makes the directory if need be, and takes it for this process.
-    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+    pub(super) fn open(path: &Path, disk: Disk) -> Result<Self, JournalError> {
         fs::create_dir_all(path).map_err(JournalError::io(path))?;
         let lock_path = path.join("lock");
         let lock = open_or_create(&lock_path).map_err(JournalError::io(&lock_path))?;
@@ -72,6 +74,7 @@ impl Directory {
         }
         Ok(Self {
             path: path.to_owned(),
+            disk,
             _lock: lock,
         })
     }
@@ -109,7 +112,7 @@ impl Directory {
         let part = self.path.join(format!("{name}.part"));
         let mut file = File::create(&part)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        self.disk.force(&part, || file.sync_all())?;
         fs::rename(&part, self.path.join(name))?;
         self.sync()
     }
@@ -160,20 +163,26 @@ impl Directory {
         Ok(Segment::new(id, words, Some(path)))
     }
 
-    /// The words that a sink's progress is kept in.
-    pub(super) fn mark(&self, sink: &str) -> Result<Words, JournalError> {
+    /// The words that a sink's progress is kept in, and their file.
+    pub(super) fn mark(&self, sink: &str) -> Result<(PathBuf, Words), JournalError> {
         let path = self.path.join(format!("{sink}.mark"));
         let open = || {
             let file = open_or_create(&path)?;
             reserve(&file, MARK_BYTES as u64)?;
             Words::of_file(&file, MARK_BYTES)
         };
-        open().map_err(JournalError::io(&path))
+        let words = open().map_err(JournalError::io(&path))?;
+        Ok((path, words))
+    }
+
+    /// Forces the words of the file at `path` to the disk.
+    pub(super) fn force(&self, path: &Path, words: &Words) -> io::Result<()> {
+        self.disk.force(path, || words.sync())
     }
 
     /// Forces names of new files to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.disk.force(&self.path, || File::open(&self.path)?.sync_all())
     }
 }
 

@@ -1,4 +1,5 @@
-//! The task that has segments ready before they are needed, removes those that every sink has, and forces bytes to the disk.
+//! The task that has segments ready before they are needed, removes those that every sink has, and has bytes forced to the
+//! disk.
 
 use std::io;
 use std::sync::Arc;
@@ -8,28 +9,32 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::force::{Forced, force};
 use super::log::Log;
 use super::segment::Segment;
+use crate::measures::Measures;
 
-/// How soon a full disk is tried again.
+/// How soon a disk that is full or fails is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A sink that does not hold segments loses them beyond this part of what there may be, in quarters.
 const LAG: u64 = 3;
 /// The same in memory, in segments.
 const LAG_IN_MEMORY: u64 = 32;
-const PAGE_WORDS: usize = 512;
+/// The words of a page.
+pub(super) const PAGE_WORDS: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) log: Arc<Log>,
     /// How often everything is forced to the disk, if at all.
     pub(super) sync_interval: Option<Duration>,
+    pub(super) measures: Measures,
 }
 
 impl Keeper {
     /// Works until it is dropped.
     pub(super) async fn run(self) {
-        let mut synced_to = 0;
+        let mut forced = Forced::default();
         let mut next_sync = self.sync_interval.map(|interval| Instant::now() + interval);
         let mut again = None;
         loop {
@@ -37,15 +42,54 @@ impl Keeper {
                 () = self.log.tend.notified() => {}
                 () = until(again) => {}
                 () = until(next_sync) => {
-                    next_sync = self.sync_interval.map(|interval| Instant::now() + interval);
-                    let log = Arc::clone(&self.log);
-                    synced_to = spawn_blocking(move || sync(&log, synced_to)).await.unwrap_or(synced_to);
+                    let wait = self.force(&mut forced).await;
+                    next_sync = self.sync_interval.map(|interval| Instant::now() + interval.min(wait));
                     continue;
                 }
             }
             let log = Arc::clone(&self.log);
             let is_ready = spawn_blocking(move || tend(&log)).await.unwrap_or(false);
             again = (!is_ready).then(|| Instant::now() + AGAIN);
+        }
+    }
+
+    /// Forces to the disk what was written, and says so in the log when that begins or ceases to fail. Answers how long it may
+    /// wait until the next time.
+    async fn force(&self, forced: &mut Forced) -> Duration {
+        let (log, mut moving) = (Arc::clone(&self.log), *forced);
+        let done = spawn_blocking(move || {
+            let result = force(&log, &mut moving);
+            (result, moving)
+        });
+        let Ok((result, moved)) = done.await else {
+            // Nobody knows how far it came.
+            self.log.set_forced(false);
+            return AGAIN;
+        };
+        *forced = moved;
+        match result {
+            Ok(()) => {
+                if !self.log.is_forced() {
+                    tracing::warn!("the journal is forced to the disk again");
+                }
+                self.log.set_forced(true);
+                forced.failures = 0;
+                Duration::MAX
+            }
+            Err(error) => {
+                self.log.set_forced(false);
+                self.measures.sync_failed("events");
+                forced.failures += 1;
+                // Once for each doubling: it is tried each second at least.
+                if forced.failures.is_power_of_two() {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        failures = forced.failures,
+                        "the journal can't be forced to the disk; what is finished may not survive a loss of power"
+                    );
+                }
+                AGAIN
+            }
         }
     }
 }
@@ -78,7 +122,8 @@ fn tend(log: &Log) -> bool {
     prepare(log)
 }
 
-/// Makes segments until enough are ready. One at a time, so that the lock is not held for long.
+/// Makes segments until enough are ready, for what is written and for what is promised to requests in flight. One at a time,
+/// so that the lock is not held for long.
 pub(super) fn prepare(log: &Log) -> bool {
     let ready = log.shape.segments_ready.saturating_sub(1).max(1);
     loop {
@@ -87,7 +132,7 @@ pub(super) fn prepare(log: &Log) -> bool {
         }
         let made = {
             let mut shelf = log.shelf();
-            let is_enough = shelf.spares.len() as u64 >= ready;
+            let is_enough = shelf.spares.len() as u64 >= ready && !log.is_short();
             if is_enough || shelf.len() >= log.shape.segments_max {
                 return true;
             }
@@ -124,27 +169,4 @@ fn sync_names(log: &Log) -> io::Result<()> {
     log.directory
         .as_ref()
         .map_or(Ok(()), |directory| directory.sync())
-}
-
-/// Forces everything that was written since the last time to the disk: from the segment `from` on. Answers from which
-/// one on the next time has to.
-fn sync(log: &Log, from: u64) -> u64 {
-    let mut synced_to = from;
-    while let Some(segment) = log.segment_from(synced_to) {
-        if let Err(error) = segment.words().sync() {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the journal can't be forced to the disk"
-            );
-            return synced_to;
-        }
-        // The last one is written to again.
-        let number = segment.id().number;
-        synced_to = number;
-        if log.segment_from(number + 1).is_none() {
-            break;
-        }
-        synced_to += 1;
-    }
-    synced_to
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,9 +33,13 @@ pub(crate) struct Log {
     pub(super) room: AtomicI64,
     /// What it is when nothing waits.
     room_max: i64,
+    /// When less than this is left, the keeper makes more.
+    room_low: i64,
     /// How much a record takes of it until its length is known.
     reserve: i64,
     is_closed: AtomicBool,
+    /// Whether what has to be forced to the disk was, the last time.
+    is_forced: AtomicBool,
     appended: AtomicU64,
     lost: AtomicU64,
     /// Set when nobody follows any more.
@@ -84,11 +89,10 @@ impl Log {
         (room, reserve): (i64, i64),
     ) -> Self {
         let next_number = earlier.last().map_or(1, |last| last.id().number + 1);
-        let ready = shape.usable().saturating_mul(shape.segments_ready);
-        let room_max = if directory.is_some() {
-            i64::try_from(ready).unwrap_or(i64::MAX)
-        } else {
-            room
+        let (room_max, room_low) = match &directory {
+            Some(_) => shape.rooms(),
+            // Memory is there already.
+            None => (room, i64::MIN),
         };
         Self {
             shape,
@@ -105,8 +109,10 @@ impl Log {
             }),
             room: AtomicI64::new(room),
             room_max,
+            room_low,
             reserve,
             is_closed: AtomicBool::new(false),
+            is_forced: AtomicBool::new(true),
             appended: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             batch: batch as u64,
@@ -136,7 +142,12 @@ impl Log {
         } else {
             self.room_max / 100 * spare
         };
-        if self.room.fetch_sub(self.reserve, Ordering::AcqRel) - self.reserve >= least {
+        let before = self.room.fetch_sub(self.reserve, Ordering::AcqRel);
+        let left = before - self.reserve;
+        if left >= least {
+            if left < self.room_low && before >= self.room_low {
+                self.tend.notify_one();
+            }
             return true;
         }
         self.unreserve();
@@ -284,6 +295,23 @@ impl Log {
         self.is_closed.load(Ordering::Acquire)
     }
 
+    /// Whether the disk took what had to be forced to it, the last time that it was asked to.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.is_forced.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_forced(&self, is_forced: bool) {
+        self.is_forced.store(is_forced, Ordering::Release);
+    }
+
+    /// Forces the words of one of its files to the disk. Blocks.
+    pub(super) fn force(&self, path: &Path, words: &Words) -> io::Result<()> {
+        match &self.directory {
+            Some(directory) => directory.force(path, words),
+            None => Ok(()),
+        }
+    }
+
     /// Whether what is in it outlives the process.
     pub(crate) const fn is_kept(&self) -> bool {
         self.directory.is_some()
@@ -292,6 +320,11 @@ impl Log {
     /// Rises with each full batch, so that no sink sleeps through one.
     pub(crate) fn batches(&self) -> watch::Receiver<u64> {
         self.batches.subscribe()
+    }
+
+    /// Whether so little room is left that more should be made, if it may.
+    pub(super) fn is_short(&self) -> bool {
+        self.room.load(Ordering::Acquire) < self.room_low
     }
 
     /// The share of its room that is left.

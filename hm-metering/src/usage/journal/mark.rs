@@ -3,6 +3,7 @@
 //! A mark has two slots that are written in turn, each with a checksum, so that one of them is sound whenever the process
 //! dies.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -97,20 +98,21 @@ impl Progress {
 /// A sink's progress, kept where the log is kept.
 #[derive(Debug)]
 pub(super) struct Mark {
+    path: PathBuf,
     words: Arc<Words>,
     turn: u64,
 }
 
 impl Mark {
     /// Reads what is there. None for a new one, or one that is not sound in either slot.
-    pub(super) fn open(words: Arc<Words>) -> (Self, Option<Progress>) {
+    pub(super) fn open(path: PathBuf, words: Arc<Words>) -> (Self, Option<Progress>) {
         let newest = [0, SLOT_WORDS]
             .into_iter()
             .filter_map(|slot| read(&words.as_slice()[slot..slot + SLOT_WORDS]))
             .max_by_key(|words| words[0]);
         let turn = newest.map_or(0, |words| words[0]);
         let progress = newest.map(|words| Progress::from_words(&words));
-        (Self { words, turn }, progress)
+        (Self { path, words, turn }, progress)
     }
 
     /// Keeps `progress`. If the process dies meanwhile, what was kept before still stands.
@@ -127,6 +129,10 @@ impl Mark {
             place.store(word, Ordering::Relaxed);
         }
         places[0].store(checksum(&words), Ordering::Release);
+    }
+
+    pub(super) const fn path(&self) -> &PathBuf {
+        &self.path
     }
 
     pub(super) const fn words(&self) -> &Arc<Words> {
@@ -155,6 +161,10 @@ fn checksum(words: &[u64]) -> u64 {
 mod tests {
     use super::*;
 
+    fn open(words: Words) -> (Mark, Option<Progress>) {
+        Mark::open(PathBuf::new(), Arc::new(words))
+    }
+
     fn progress(at: u64) -> Progress {
         Progress {
             done: Position { segment: 3, at },
@@ -170,11 +180,11 @@ mod tests {
 
     #[test]
     fn what_was_kept_last_is_read_again() {
-        let (mut mark, before) = Mark::open(Arc::new(Words::memory(MARK_BYTES)));
+        let (mut mark, before) = open(Words::memory(MARK_BYTES));
         assert_eq!(before, None);
         for at in 1..10 {
             mark.keep(progress(at));
-            let (again, read) = Mark::open(mark.words);
+            let (again, read) = Mark::open(mark.path, mark.words);
             assert_eq!(read, Some(progress(at)));
             mark = again;
         }
@@ -183,11 +193,11 @@ mod tests {
     #[test]
     fn a_flipped_bit_gives_the_progress_before_and_never_a_wrong_one() {
         for bit in 0..MARK_BYTES * 8 {
-            let (mut mark, _) = Mark::open(Arc::new(Words::memory(MARK_BYTES)));
+            let (mut mark, _) = open(Words::memory(MARK_BYTES));
             mark.keep(progress(1));
             mark.keep(progress(2));
             mark.words.as_slice()[bit / 64].fetch_xor(1 << (bit % 64), Ordering::Relaxed);
-            let (_, read) = Mark::open(mark.words);
+            let (_, read) = Mark::open(mark.path, mark.words);
             assert!(
                 [Some(progress(1)), Some(progress(2))].contains(&read),
                 "bit {bit}: {read:?}"

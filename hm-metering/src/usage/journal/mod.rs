@@ -6,6 +6,8 @@
 
 mod config;
 mod directory;
+mod disk;
+mod force;
 mod keeper;
 mod log;
 mod map;
@@ -29,10 +31,12 @@ pub(crate) use mark::{Position, Progress, Sent};
 pub(crate) use reader::{Next, Reader};
 
 use directory::Directory;
+use force::{Forced, force};
 use keeper::Keeper;
 use mark::Mark;
 
 use crate::id::ReplicaId;
+use crate::measures::Measures;
 
 /// What a log is opened with.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl Log {
         opening: &Opening,
         make_replica: impl FnOnce() -> ReplicaId,
     ) -> Result<(ReplicaId, Self), JournalError> {
-        let directory = Directory::open(journal.directory())?;
+        let directory = Directory::open(journal.directory(), journal.disk_of().clone())?;
         let replica = directory.replica(opening.replica, make_replica)?;
         let mut earlier = directory.segments()?;
         // What was made ready and never used is made anew, with a number of this run.
@@ -66,20 +70,59 @@ impl Log {
     }
 
     /// Starts the task that looks after the log.
-    pub(crate) fn keep(self: &Arc<Self>, journal: Option<&Journal>, runtime: &Handle) -> JoinHandle<()> {
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        journal: Option<&Journal>,
+        measures: Measures,
+        runtime: &Handle,
+    ) -> JoinHandle<()> {
         let keeper = Keeper {
             log: Arc::clone(self),
             sync_interval: journal.and_then(Journal::sync_interval),
+            measures,
         };
         self.tend.notify_one();
         runtime.spawn(keeper.run())
+    }
+
+    /// Forces everything to the disk, in a thread where waiting is allowed. Answers whether it is there.
+    pub(crate) async fn force_all(self: &Arc<Self>) -> bool {
+        let log = Arc::clone(self);
+        match spawn_blocking(move || force(&log, &mut Forced::default())).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the journal can't be forced to the disk"
+                );
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// How many records the first of its sinks has not taken, as far as is known. They are read, in a thread where waiting is
+    /// allowed.
+    pub(crate) async fn count_left(self: &Arc<Self>) -> u64 {
+        let log = Arc::clone(self);
+        let count = move || {
+            let done = log.shelf().sinks.first().map(|sink| sink.done);
+            let mut reader = Reader::new(Arc::clone(&log), done.unwrap_or_default());
+            let (mut payload, mut count) = (Vec::new(), 0);
+            while matches!(reader.next(None, &mut payload), Next::Record { .. }) {
+                count += 1;
+            }
+            count
+        };
+        spawn_blocking(count).await.unwrap_or_default()
     }
 
     /// Where a sink stands, and what moves it on.
     pub(crate) fn trail(self: &Arc<Self>, sink: &str, holds: bool) -> Result<Trail, JournalError> {
         let (mark, progress) = match &self.directory {
             Some(directory) => {
-                let (mark, progress) = Mark::open(Arc::new(directory.mark(sink)?));
+                let (path, words) = directory.mark(sink)?;
+                let (mark, progress) = Mark::open(path, Arc::new(words));
                 (Some(mark), self.resume(progress.unwrap_or_default()))
             }
             None => (None, Progress::default()),
@@ -138,15 +181,24 @@ impl Trail {
         }
     }
 
-    /// Forces the mark to the disk, in a thread where waiting is allowed.
-    pub(crate) async fn sync(&self) {
-        let Some(mark) = &self.mark else { return };
-        let words = Arc::clone(mark.words());
-        if let Ok(Err(error)) = spawn_blocking(move || words.sync()).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a sink's progress can't be forced to the disk"
-            );
+    /// Forces the mark to the disk, in a thread where waiting is allowed. Answers whether it is there.
+    pub(crate) async fn sync(&self) -> bool {
+        let Some(mark) = &self.mark else { return true };
+        let (log, path, words) = (
+            Arc::clone(&self.log),
+            mark.path().clone(),
+            Arc::clone(mark.words()),
+        );
+        match spawn_blocking(move || log.force(&path, &words)).await {
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a sink's progress can't be forced to the disk"
+                );
+                false
+            }
+            // Where the runtime ends, nobody waits for it.
+            Ok(Ok(())) | Err(_) => true,
         }
     }
 }

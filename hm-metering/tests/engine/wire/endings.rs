@@ -43,10 +43,10 @@ fn end(path: &'static str, reads: Reads, outcome: Outcome, status: u16, bytes_ou
     }
 }
 
-fn ends() -> Vec<End> {
-    use Outcome::{BodyError, ClientGone, Completed, Panicked};
+fn ends(face: Face) -> Vec<End> {
+    use Outcome::{BodyError, ClientGone, Completed, Panicked, ServiceError, TimedOut};
     use Reads::{All, First, Nothing};
-    vec![
+    let mut ends = vec![
         end("/whole", All, Completed, 200, 5, 1),
         end("/chunks", All, Completed, 200, 5, 1),
         End {
@@ -68,7 +68,16 @@ fn ends() -> Vec<End> {
         end("/panics-in-body", All, Panicked, 200, 0, 0),
         end("/waits", Nothing, ClientGone, 499, 0, 1),
         end("/trickles", First, ClientGone, 200, 5, 1),
-    ]
+        end("/times-out", All, TimedOut, 503, 4, 0),
+        end("/times-out-in-body", All, TimedOut, 200, 5, 0),
+        end("/late", All, Completed, 408, 4, 1),
+    ];
+    // The services of the others can't fail.
+    if face == Face::Hyper {
+        ends.push(end("/fails", All, ServiceError, 500, 0, 0));
+        ends.push(end("/whole", All, Completed, 200, 5, 1));
+    }
+    ends
 }
 
 /// Sends the request of an end, and leaves when the end says so.
@@ -130,7 +139,7 @@ async fn all_ends(face: Face, version: Version) {
     let called = Called::default();
     let server = Server::start(face, stage.meter.layer("facts"), &called).await;
     let mut charged = 0;
-    for (number, end) in ends().iter().enumerate() {
+    for (number, end) in ends(face).iter().enumerate() {
         let what = format!(
             "{face:?}, {version:?}: {} {}, {:?}",
             end.method, end.path, end.reads
@@ -161,7 +170,7 @@ async fn all_ends(face: Face, version: Version) {
     assert_eq!((balance.used, balance.leased), (Units::new(charged), Units::ZERO));
     assert_eq!(
         stage.events_in_store().await.len(),
-        ends().len(),
+        ends(face).len(),
         "nothing was counted twice"
     );
 }

@@ -26,9 +26,9 @@ use crate::stage::{FIVE, Stage};
 
 /// The number of a message, in questions how many are asked for.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Number {
+pub(super) struct Number {
     #[prost(uint32, tag = "1")]
-    value: u32,
+    pub(super) value: u32,
 }
 
 type Numbers = Pin<Box<dyn Stream<Item = Result<Number, Status>> + Send>>;
@@ -102,7 +102,7 @@ async fn serve(layer: MeteringLayer) -> SocketAddr {
     address
 }
 
-async fn connect(address: SocketAddr) -> Channel {
+pub(super) async fn connect(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect()
@@ -142,7 +142,7 @@ async fn read(mut numbers: Streaming<Number>) -> (u64, Result<(), Status>) {
 }
 
 /// The latest of this many events.
-async fn event(stage: &Stage, count: usize) -> Event {
+pub(super) async fn event(stage: &Stage, count: usize) -> Event {
     for _ in 0..10_000 {
         let events = stage.events().await;
         if events.len() == count {
@@ -153,7 +153,7 @@ async fn event(stage: &Stage, count: usize) -> Event {
     panic!("the event did not come");
 }
 
-async fn over(stage: &Stage) {
+pub(super) async fn over(stage: &Stage) {
     assert!(stage.meter.shutdown(Duration::from_secs(5)).await.released);
     let charged = stage
         .events_in_store()

@@ -2,7 +2,9 @@
 
 mod disconnects;
 mod endings;
+mod expect;
 mod grpc;
+mod streams;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,8 +16,8 @@ use std::task::{Context, Poll};
 use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hm_metering::MeteringLayer;
-use http::{HeaderMap, Request, Response};
+use hm_metering::{Charge, MeteringLayer};
+use http::{Extensions, HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Incoming;
@@ -68,15 +70,21 @@ impl Server {
             Face::Hyper => {
                 let inner = service_fn(move |request: Request<Incoming>| {
                     note(&called, request.headers());
-                    let answer = answer(request.uri().path());
-                    async { Ok::<_, Infallible>(answer.await) }
+                    let fails = request.uri().path() == "/fails";
+                    let answer = answer(request.uri().path(), request.extensions());
+                    async move {
+                        match fails {
+                            true => Err(std::io::Error::other("the service fails")),
+                            false => Ok(answer.await),
+                        }
+                    }
                 });
                 Self::serve(layer.layer(inner)).await
             }
             Face::Axum => {
                 let inner = move |request: Request<AxumBody>| {
                     note(&called, request.headers());
-                    let answer = answer(request.uri().path());
+                    let answer = answer(request.uri().path(), request.extensions());
                     async { answer.await.map(AxumBody::new) }
                 };
                 let app = axum::Router::new()
@@ -163,7 +171,7 @@ impl salvo::Handler for SalvoHandler {
     ) {
         note(&self.0, req.headers());
         let path = req.uri().path().to_owned();
-        let (parts, body) = answer(&path).await.into_parts();
+        let (parts, body) = answer(&path, req.extensions()).await.into_parts();
         res.status_code(parts.status);
         res.headers_mut().extend(parts.headers);
         res.body = match path.as_str() {
@@ -180,7 +188,7 @@ fn note(called: &Called, headers: &HeaderMap) {
 }
 
 /// Answers in the way that the path says.
-fn answer(path: &str) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send>> {
+fn answer(path: &str, extensions: &Extensions) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send>> {
     let response = Response::builder();
     let response = match path {
         "/whole" | "/chunks" => response.body(boxed(Full::from("facts").map_err(never))),
@@ -206,6 +214,27 @@ fn answer(path: &str) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send>>
             false,
         )),
         "/trickles" => response.body(stream(vec![data("facts")], true)),
+        // A time limit of the handler's own, which says so.
+        "/times-out" => {
+            extensions.get::<Charge>().unwrap().note_timeout();
+            response
+                .status(503)
+                .body(boxed(Full::from("late").map_err(never)))
+        }
+        // One of a layer in between, which answers in the handler's place.
+        "/late" => response
+            .status(408)
+            .body(boxed(Full::from("late").map_err(never))),
+        // One that breaks the stream.
+        "/times-out-in-body" => {
+            let charge = extensions.get::<Charge>().unwrap().clone();
+            let late = futures_util::stream::once(async move {
+                charge.note_timeout();
+                Err(std::io::Error::other("late"))
+            });
+            let frames = futures_util::stream::iter([data("facts")]).chain(late);
+            response.body(boxed(StreamBody::new(Box::pin(frames))))
+        }
         "/panics-in-body" => response.body(boxed(Panics)),
         "/panics" => return Box::pin(async { panic!("a handler's mistake") }),
         "/waits" => return Box::pin(std::future::pending()),

@@ -1,5 +1,6 @@
 //! The conformance suite bites: for each planted fault, the case that is meant to notice it fails.
 
+mod counting;
 mod keys;
 mod quota;
 mod rate;

@@ -2,4 +2,5 @@
 
 mod codec;
 mod damage;
+mod force;
 mod threads;
