@@ -28,8 +28,8 @@ use salvo_core::http::ResBody;
 use salvo_core::{BoxedError, Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
 use crate::client_address::PeerAddress;
-use crate::layer::{MeteredBody, MeteringLayer};
-use crate::meter::{Admission, Admit, Call, Charge, Rejection, RequestId};
+use crate::layer::{Before, MeteredBody, MeteringLayer, before, put_charge};
+use crate::meter::{Admission, Admit, Call, Rejection, RequestId};
 use crate::rate_layer::RateLimitLayer;
 use crate::usage::Outcome;
 
@@ -49,26 +49,23 @@ impl MeteringLayer {
 #[async_trait]
 impl Handler for MeteringHoop {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        if req.extensions().get::<Charge>().is_some() {
-            tracing::warn!("a request passes two metering handlers; the inner one charges nothing");
-            let id = req.extensions().get::<RequestId>().map_or("", |RequestId(id)| id);
-            let caller = req.extensions().get::<Charge>().map(Charge::principal);
-            match self
-                .0
-                .meter()
-                .check_again(self.0.operation(), caller, req.headers(), id)
-            {
-                Ok(()) => {
-                    ctrl.call_next(req, depot, res).await;
+        let outer = match before(req.extensions(), self.0.meter()) {
+            Before::Nothing => None,
+            Before::Other(id) => Some(id),
+            Before::Ours(charge) => {
+                match self.0.check_again(charge, req.headers()) {
+                    Ok(()) => {
+                        ctrl.call_next(req, depot, res).await;
+                    }
+                    Err(rejection) => {
+                        refuse(&rejection, res);
+                        ctrl.skip_rest();
+                    }
                 }
-                Err(rejection) => {
-                    refuse(&rejection, res);
-                    ctrl.skip_rest();
-                }
+                return;
             }
-            return;
-        }
-        let decision = match self.admit(req) {
+        };
+        let decision = match self.admit(req, outer.as_ref()) {
             Admit::Ready(decision) => decision,
             Admit::Pending(decision) => decision.await,
         };
@@ -83,7 +80,8 @@ impl Handler for MeteringHoop {
 }
 
 impl MeteringHoop {
-    fn admit(&self, req: &Request) -> Admit {
+    /// `outer` is the request's id where another meter has given it one.
+    fn admit(&self, req: &Request, outer: Option<&RequestId>) -> Admit {
         let template = match req.matched_path() {
             "" => String::new(),
             path => format!("/{path}"),
@@ -97,7 +95,7 @@ impl MeteringHoop {
         if let Some(peer) = peer(req.remote_addr()) {
             call = call.with_peer(peer);
         }
-        if let Some(RequestId(id)) = req.extensions().get::<RequestId>() {
+        if let Some(RequestId(id)) = outer.or_else(|| req.extensions().get::<RequestId>()) {
             call = call.with_request_id(id);
         }
         self.0.meter().admit(self.0.operation(), call)
@@ -111,7 +109,7 @@ async fn serve(
     res: &mut Response,
     ctrl: &mut FlowCtrl,
 ) {
-    req.extensions_mut().insert(admission.charge());
+    put_charge(req.extensions_mut(), admission.charge());
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;

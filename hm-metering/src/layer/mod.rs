@@ -8,26 +8,30 @@
 //! cloned. It adds no error type: a refusal is a response. It has no type parameters of its own.
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
-//! of everything that should. Applied twice around one service it charges once: the inner one only looks at the scopes
-//! and the environment that it asks for, and says so in the log.
+//! of everything that should. Two layers of one meter around a service charge once: the inner one only looks at the scopes
+//! and the environment that it asks for, and says so in the log. Layers of different meters know nothing of each other, and
+//! both charge; the handler finds the [`Charge`](crate::Charge) of the inner one.
 
 mod body;
 mod future;
+mod nested;
 mod service;
 
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tower_layer::Layer;
 
 pub use body::{MeteredBody, MeteredBodyError};
 pub use future::ResponseFuture;
 pub(crate) use future::refuse;
+pub(crate) use nested::{Before, before, put_charge};
 pub use service::Metering;
 
 use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
-use crate::meter::Meter;
+use crate::meter::{Charge, Meter, Rejection};
 use crate::name::{MeterName, NameError, OperationName};
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
@@ -118,6 +122,13 @@ impl MeteringLayer {
             meter: self.meter,
             operation: Arc::new(change(operation)),
         }
+    }
+
+    /// Whether a request that an outer layer of this meter let through may also do what this one is for. It is not decided
+    /// or charged a second time; only its scopes and its environment are looked at.
+    pub(crate) fn check_again(&self, charge: &Charge, headers: &HeaderMap) -> Result<(), Box<Rejection>> {
+        tracing::warn!("a request passes two metering layers; the inner one charges nothing");
+        self.meter.check_again(&self.operation, charge, headers)
     }
 
     pub(crate) const fn meter(&self) -> &Meter {

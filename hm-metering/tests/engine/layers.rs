@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use hm_metering::{Charge, MeterName, RequestId, Units};
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use salvo::prelude::*;
+use salvo::test::TestClient;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::stage::{FIVE, Stage, facts, handler};
@@ -39,6 +42,104 @@ async fn an_inner_layer_still_asks_for_its_scope() {
         .await
         .unwrap();
     assert_eq!(served.status(), 200);
+}
+
+/// A request's status.
+async fn ask<S, B>(service: S, request: Request<Full<Bytes>>) -> u16
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = std::io::Error>,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
+    body.collect().await.unwrap();
+    parts.status.as_u16()
+}
+
+#[tokio::test]
+async fn layers_of_two_meters_both_meter_and_neither_does_so_twice() {
+    let (ours, upstream) = (Stage::new(FIVE).await, Stage::new(FIVE).await);
+    let account = upstream.account;
+    let asking = handler(move |request: Request<Full<Bytes>>| async move {
+        assert_eq!(
+            request
+                .extensions()
+                .get::<Charge>()
+                .unwrap()
+                .principal()
+                .account(),
+            account
+        );
+        facts(request).await
+    });
+    // It is ours again behind the other one.
+    let again = ours.meter.layer("again").layer(asking);
+    let client = upstream.meter.layer("upstream").layer(again);
+    let key = upstream.key.expose().to_owned();
+    // A gateway sends on what it gets, extensions included.
+    let gateway = handler(move |mut request: Request<Full<Bytes>>| {
+        request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        client.clone().oneshot(request)
+    });
+    let service = ours.meter.layer("api").layer(gateway);
+    assert_eq!(ask(service.clone(), ours.request()).await, 200);
+    let (mine, theirs) = (ours.event().await, upstream.event().await);
+    for event in [&mine, &theirs] {
+        assert_eq!(event.units_of(&MeterName::REQUESTS), Units::ONE);
+    }
+    assert_eq!(theirs.operation.as_str(), "upstream");
+    assert_eq!(theirs.request_id, mine.request_id, "it is one request");
+    assert_eq!(ours.balance().await.used, Units::ONE);
+    assert_eq!(upstream.balance().await.used, Units::ONE);
+    // What is left upstream holds, whatever is left of ours.
+    let direct = upstream.meter.layer("upstream").layer(handler(facts));
+    for _ in 0..4 {
+        assert_eq!(ask(direct.clone(), upstream.request()).await, 200);
+    }
+    assert_eq!(ask(service, ours.request()).await, 429);
+    assert_eq!(upstream.events().await.len(), 6);
+    assert_eq!(ours.balance().await.used, Units::ONE);
+}
+
+#[tokio::test]
+async fn in_salvo_too_a_handler_of_another_meter_meters() {
+    #[handler]
+    async fn facts() -> &'static str {
+        "facts"
+    }
+    let (ours, other) = (Stage::new(FIVE).await, Stage::new(FIVE).await);
+    let theirs = http::HeaderValue::from_str(other.key.expose()).unwrap();
+    let router = Router::with_path("facts")
+        .hoop(ours.meter.layer("api").hoop())
+        .hoop(SwapKey(theirs))
+        .hoop(other.meter.layer("inner").hoop())
+        .hoop(ours.meter.layer("again").hoop())
+        .get(facts);
+    let response = TestClient::get("http://localhost/facts")
+        .add_header("x-api-key", ours.key.expose(), true)
+        .send(&salvo::Service::new(router))
+        .await;
+    assert_eq!(response.status_code, Some(StatusCode::OK));
+    drop(response);
+    for stage in [&ours, &other] {
+        assert_eq!(stage.event().await.units_of(&MeterName::REQUESTS), Units::ONE);
+        assert_eq!(stage.balance().await.used, Units::ONE);
+    }
+}
+
+struct SwapKey(http::HeaderValue);
+
+#[salvo::async_trait]
+impl Handler for SwapKey {
+    async fn handle(
+        &self,
+        req: &mut salvo::Request,
+        _: &mut Depot,
+        _: &mut salvo::Response,
+        _: &mut FlowCtrl,
+    ) {
+        req.headers_mut().insert("x-api-key", self.0.clone());
+    }
 }
 
 #[tokio::test]
