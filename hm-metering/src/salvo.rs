@@ -31,6 +31,7 @@ use crate::client_address::PeerAddress;
 use crate::layer::{Before, MeteredBody, MeteringLayer, before, put_charge};
 use crate::meter::{Admission, Admit, Call, Rejection, RequestId};
 use crate::rate_layer::RateLimitLayer;
+use crate::refusal::Refusal;
 use crate::usage::Outcome;
 
 /// Meters the handlers behind it; made by [`MeteringLayer::hoop`]. Put it on routers, not on the service: what matches no
@@ -125,6 +126,10 @@ async fn serve(
         }
         return;
     }
+    if let Some(refusal) = res.extensions.get::<Refusal>().cloned() {
+        admission.refused(&refusal, res.headers_mut());
+        return;
+    }
     let status = status(res);
     admission.answered(status);
     admission.note_trailers(res.headers());
@@ -178,10 +183,7 @@ impl RateLimitLayer {
 #[async_trait]
 impl Handler for RateLimitHoop {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let request_id = req
-            .extensions()
-            .get::<RequestId>()
-            .map(|RequestId(id)| id.as_str());
+        let request_id = || crate::rate_layer::request_id(req.extensions());
         let peer = req
             .extensions()
             .get::<PeerAddress>()

@@ -9,7 +9,8 @@
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
 //! of everything that should. Two layers of one meter around a service charge once: the inner one only looks at the scopes
-//! and the environment that it asks for, and says so in the log. Layers of different meters know nothing of each other, and
+//! and the environment that it asks for, and says so in the log once. What it refuses is a refusal of the outer one too: its event says so, and it costs nothing, as
+//! with everything inside that puts a [`Refusal`](crate::Refusal) into its response's extensions. Layers of different meters know nothing of each other, and
 //! both charge; the handler finds the [`Charge`](crate::Charge) of the inner one.
 
 mod body;
@@ -19,6 +20,7 @@ mod service;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 use tower_layer::Layer;
@@ -43,6 +45,8 @@ use crate::units::{AsUnits, Units};
 pub struct MeteringLayer {
     meter: Meter,
     operation: Arc<Operation>,
+    /// Whether the log says that it is inside of another one.
+    is_mentioned: Arc<AtomicBool>,
 }
 
 impl Meter {
@@ -60,6 +64,7 @@ impl Meter {
         MeteringLayer {
             meter: self.clone(),
             operation: Arc::new(operation),
+            is_mentioned: Arc::default(),
         }
     }
 }
@@ -121,13 +126,17 @@ impl MeteringLayer {
         Self {
             meter: self.meter,
             operation: Arc::new(change(operation)),
+            is_mentioned: self.is_mentioned,
         }
     }
 
     /// Whether a request that an outer layer of this meter let through may also do what this one is for. It is not decided
     /// or charged a second time; only its scopes and its environment are looked at.
     pub(crate) fn check_again(&self, charge: &Charge, headers: &HeaderMap) -> Result<(), Box<Rejection>> {
-        tracing::warn!("a request passes two metering layers; the inner one charges nothing");
+        // Once for the layer, as it says something of the program and not of the request.
+        if !self.is_mentioned.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a request passes two metering layers; the inner one charges nothing");
+        }
         self.meter.check_again(&self.operation, charge, headers)
     }
 

@@ -17,6 +17,7 @@ use super::decide::Decision;
 use super::directory::Caller;
 use super::hold::Holds;
 use super::hooks::Finished;
+use super::refuse::CODE_MAX;
 use super::rejection::{Asked, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
@@ -56,6 +57,8 @@ pub(super) struct Answered {
     /// On the monotonic clock.
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes: u64,
+    /// The code of a refusal by something behind us.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl Answered {
@@ -64,6 +67,7 @@ impl Answered {
         grpc_status: None,
         first_byte: None,
         bytes: 0,
+        refused: None,
     };
 }
 
@@ -137,8 +141,8 @@ impl Admitted {
     pub(super) fn report(&self, answered: &Answered) -> LimitReport {
         let outcome = self.true_outcome(Outcome::Completed);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
-        let is_charged =
-            answered.status.is_none() || self.request.operation.charge_rule().is_charged(&ending);
+        let is_charged = answered.refused.is_none()
+            && (answered.status.is_none() || self.request.operation.charge_rule().is_charged(&ending));
         let units = |meter: &MeterName| match is_charged {
             true => self.asked_of(meter),
             false => Units::ZERO,
@@ -181,7 +185,10 @@ impl Admitted {
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
         let said = self.said.finish();
         let tally = said.as_ref().map(|said| &said.tally);
-        let mut units = if self.request.operation.charge_rule().is_charged(&ending) {
+        // A refused request takes nothing, whatever the rule.
+        let is_charged =
+            answered.refused.is_none() && self.request.operation.charge_rule().is_charged(&ending);
+        let mut units = if is_charged {
             self.asked(tally)
         } else {
             Charged::new()
@@ -217,7 +224,7 @@ impl Admitted {
             method: cut(self.request.method.as_str(), METHOD_MAX),
             request_id: self.request.texts.request_id_bytes(),
             source: tally.and_then(|tally| tally.source.as_deref()),
-            refusal: None,
+            refusal: answered.refused.map(|code| cut(code, CODE_MAX)),
             would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
             units: &units,

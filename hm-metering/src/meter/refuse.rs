@@ -21,7 +21,7 @@ use crate::usage::Outcome;
 use crate::usage::journal::record::Draft;
 
 /// A hook's code is cut to this.
-const CODE_MAX: usize = 64;
+pub(super) const CODE_MAX: usize = 64;
 /// The part of the room for events that refused requests leave alone, in hundredths.
 const HALF: i64 = 50;
 
