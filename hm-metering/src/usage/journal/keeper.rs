@@ -30,14 +30,14 @@ impl Keeper {
     /// Works until it is dropped.
     pub(super) async fn run(self) {
         let mut synced_to = 0;
-        let mut next_sync = self.sync_interval.map(|interval| Instant::now() + interval);
+        let mut next_sync = self.next_sync();
         let mut again = None;
         loop {
             tokio::select! {
                 () = self.log.tend.notified() => {}
                 () = until(again) => {}
                 () = until(next_sync) => {
-                    next_sync = self.sync_interval.map(|interval| Instant::now() + interval);
+                    next_sync = self.next_sync();
                     let log = Arc::clone(&self.log);
                     synced_to = spawn_blocking(move || sync(&log, synced_to)).await.unwrap_or(synced_to);
                     continue;
@@ -47,6 +47,13 @@ impl Keeper {
             let is_ready = spawn_blocking(move || tend(&log)).await.unwrap_or(false);
             again = (!is_ready).then(|| Instant::now() + AGAIN);
         }
+    }
+}
+
+impl Keeper {
+    /// When everything is forced to the disk next; none if that never comes.
+    fn next_sync(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.sync_interval?)
     }
 }
 
