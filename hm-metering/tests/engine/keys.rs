@@ -327,3 +327,28 @@ async fn live_and_test_keys_are_told_apart_where_it_matters() {
         assert_eq!(nested.oneshot(stage.request()).await.unwrap().status(), 403);
     }
 }
+
+#[tokio::test]
+async fn an_empty_header_is_no_key() {
+    let stage = Stage::new(FIVE).await;
+    let key = format!("Bearer {}", stage.key.expose());
+    for (own, authorization, status) in [
+        ("", None, 401),
+        ("", Some(key.as_str()), 200),
+        ("  ", Some(key.as_str()), 200),
+        ("", Some("Basic dTpw"), 401),
+        ("", Some("Bearer of-another-system"), 401),
+    ] {
+        let mut request = with_key(own);
+        if let Some(value) = authorization {
+            request
+                .headers_mut()
+                .insert("authorization", value.parse().unwrap());
+        }
+        let told = send(stage.meter.layer("facts"), request).await;
+        assert_eq!(told.status, status, "{own:?} {authorization:?}");
+        if authorization.is_none_or(|value| value.starts_with("Basic")) {
+            assert_eq!(told.body["code"], "missing_api_key");
+        }
+    }
+}
