@@ -142,7 +142,12 @@ impl Admitted {
         let outcome = self.true_outcome(Outcome::Completed);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
         let is_charged = answered.refused.is_none()
-            && (answered.status.is_none() || self.request.operation.charge_rule().is_charged(&ending));
+            && (answered.status.is_none()
+                || self
+                    .request
+                    .operation
+                    .charge_rule()
+                    .is_expected_to_charge(&ending));
         let units = |meter: &MeterName| match is_charged {
             true => self.asked_of(meter),
             false => Units::ZERO,

@@ -241,7 +241,9 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
             }
         });
         run(rule, end, outcome, status, !is_success).await;
-        let ending = *asked.lock().unwrap().last().unwrap();
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked.len(), 1, "{end:?}");
+        let ending = asked[0];
         assert_eq!(ending.outcome(), outcome, "{end:?}");
         let known = matches!(end, End::Leaves | End::Fails | End::Panics);
         assert_eq!(
@@ -254,6 +256,35 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
             _ => None,
         };
         assert_eq!(ending.grpc_status(), grpc, "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_not_asked_before_the_end_and_the_head_counts_what_a_success_takes() {
+    let stage = Stage::new(FIVE).await;
+    let asked: Arc<Mutex<Vec<Ending>>> = Arc::default();
+    let rule = ChargeRule::when({
+        let asked = Arc::clone(&asked);
+        move |ending| {
+            asked.lock().unwrap().push(*ending);
+            ending.status().is_none_or(|status| status != 404)
+        }
+    });
+    for (status, used, charged) in [(200, 1, 1), (500, 1, 2), (404, 3, 2), (200, 3, 3)] {
+        let answering = handler(move |request: Request<Full<Bytes>>| {
+            answer(
+                End::Answers(status),
+                request.extensions().get::<Charge>().unwrap().clone(),
+            )
+        });
+        let layer = stage.meter.layer("facts").charge(rule.clone());
+        let response = layer.layer(answering).oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.headers()["x-ratelimit-used"], used.to_string());
+        assert_eq!(asked.lock().unwrap().len(), 0);
+        response.into_body().collect().await.unwrap();
+        assert_eq!(std::mem::take(&mut *asked.lock().unwrap()).len(), 1);
+        stage.events().await;
+        assert_eq!(stage.balance().await.used, Units::new(charged));
     }
 }
 
