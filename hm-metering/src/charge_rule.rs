@@ -116,7 +116,8 @@ impl Ending {
         self.status
     }
 
-    /// The status of a gRPC call, if it ended with one.
+    /// The status of a gRPC call, if it ended with one. An answer that is complete without one, such as when its trailers were
+    /// lost, is 2 (unknown) to the client, and so it is here.
     #[must_use]
     pub const fn grpc_status(&self) -> Option<u8> {
         self.grpc_status

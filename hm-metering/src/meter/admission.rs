@@ -201,7 +201,8 @@ impl Admission {
         }
     }
 
-    /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers.
+    /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers. A call
+    /// that is complete without one has the status 2 (unknown), and is no success.
     pub fn note_trailers(&mut self, headers: &HeaderMap) {
         if let Some(open) = self
             .open

@@ -37,6 +37,8 @@ use crate::usage::journal::record::Draft;
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
+/// UNKNOWN of gRPC.
+const GRPC_UNKNOWN: u8 = 2;
 pub(crate) const METHOD_MAX: usize = 32;
 
 pub(crate) struct Admitted {
@@ -187,7 +189,10 @@ impl Admitted {
     pub(super) fn finish(&self, outcome: Outcome, answered: &Answered) {
         let now = self.engine.clock.monotonic();
         let outcome = self.true_outcome(outcome);
-        let ending = Ending::new(outcome, answered.status, answered.grpc_status);
+        let grpc_status = answered
+            .grpc_status
+            .or_else(|| self.missing_status(outcome, answered));
+        let ending = Ending::new(outcome, answered.status, grpc_status);
         let said = self.said.finish();
         let tally = said.as_ref().map(|said| &said.tally);
         // A refused request takes nothing, whatever the rule.
@@ -215,7 +220,7 @@ impl Admitted {
             key: self.principal().key(),
             status: self.final_status(outcome, answered),
             outcome,
-            grpc_status: answered.grpc_status,
+            grpc_status,
             over: over || self.holds.is_over(),
             response_time_us: micros(now.saturating_sub(self.request.arrived.monotonic)),
             first_byte_us: answered
@@ -282,6 +287,14 @@ impl Admitted {
         } else {
             outcome
         }
+    }
+
+    /// The status of a gRPC call whose answer was over without one, as its client has to see it.
+    fn missing_status(&self, outcome: Outcome, answered: &Answered) -> Option<u8> {
+        let is_missing = outcome == Outcome::Completed
+            && answered.status == Some(StatusCode::OK)
+            && self.request.form.has_status_in_headers();
+        is_missing.then_some(GRPC_UNKNOWN)
     }
 
     fn final_status(&self, outcome: Outcome, answered: &Answered) -> u16 {

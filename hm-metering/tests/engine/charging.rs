@@ -22,6 +22,10 @@ enum End {
     Answers(u16),
     /// A gRPC call, with this status in its trailers.
     Calls(u8),
+    /// A gRPC call that ends before its status.
+    LosesStatus,
+    /// A call of gRPC-Web, which has its status in the body.
+    CallsFromWeb,
     FailsInBody,
     Fails,
     Panics,
@@ -34,13 +38,15 @@ enum End {
 }
 
 /// Each way, what it looks like from outside, and whether it is charged unless said.
-const ENDS: [(End, Outcome, u16, bool); 14] = [
+const ENDS: [(End, Outcome, u16, bool); 16] = [
     (End::Answers(200), Outcome::Completed, 200, true),
     (End::Answers(404), Outcome::Completed, 404, true),
     (End::Answers(500), Outcome::Completed, 500, false),
     (End::Calls(0), Outcome::Completed, 200, true),
     (End::Calls(3), Outcome::Completed, 200, true),
     (End::Calls(13), Outcome::Completed, 200, false),
+    (End::LosesStatus, Outcome::Completed, 200, false),
+    (End::CallsFromWeb, Outcome::Completed, 200, true),
     (End::FailsInBody, Outcome::BodyError, 200, false),
     (End::Fails, Outcome::ServiceError, 500, false),
     (End::Panics, Outcome::Panicked, 500, false),
@@ -89,7 +95,7 @@ async fn answer(end: End, charge: Charge) -> Result<Response<BoxBody>, std::io::
         End::Fails => return Err(std::io::Error::other("broken")),
         End::Panics => panic!("a handler's mistake"),
         End::Leaves => std::future::pending().await,
-        End::LeavesInBody => {}
+        End::LeavesInBody | End::LosesStatus | End::CallsFromWeb => {}
         End::TimesOut => {
             charge.note_timeout();
             response = response.status(503);
@@ -125,10 +131,15 @@ async fn run(rule: ChargeRule, end: End, outcome: Outcome, status: u16, is_charg
         answer(end, charge)
     }));
     let mut request = stage.request();
-    if matches!(end, End::Calls(_)) {
+    let content_type = match end {
+        End::Calls(_) | End::LosesStatus => Some("application/grpc"),
+        End::CallsFromWeb => Some("application/grpc-web+proto"),
+        _ => None,
+    };
+    if let Some(content_type) = content_type {
         request
             .headers_mut()
-            .insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
+            .insert(CONTENT_TYPE, content_type.parse().unwrap());
     }
     let served = tokio::spawn(async move {
         let mut response = Box::pin(service.oneshot(request));
@@ -253,6 +264,8 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
         );
         let grpc = match end {
             End::Calls(status) => Some(status),
+            // UNKNOWN, as for its caller.
+            End::LosesStatus => Some(2),
             _ => None,
         };
         assert_eq!(ending.grpc_status(), grpc, "{end:?}");

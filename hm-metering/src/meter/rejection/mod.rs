@@ -18,6 +18,8 @@ use crate::operation::Operation;
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 
+/// The media type of gRPC itself.
+const GRPC: &str = "application/grpc";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A refused request. Its parts are the answer to the caller.
@@ -56,6 +58,11 @@ impl Form {
         matches!(self, Self::Grpc(_))
     }
 
+    /// Whether its status comes in the answer's head or trailers: gRPC-Web has it in the body.
+    pub(crate) fn has_status_in_headers(self) -> bool {
+        matches!(self, Self::Grpc(media_type) if media_type == GRPC)
+    }
+
     /// What the caller of a request with these headers understands.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         headers.get(CONTENT_TYPE).map_or(Self::Problem, Self::of_type)
@@ -68,7 +75,7 @@ impl Form {
         let types = [
             ("application/grpc-web-text", "application/grpc-web-text+proto"),
             ("application/grpc-web", "application/grpc-web+proto"),
-            ("application/grpc", "application/grpc"),
+            (GRPC, GRPC),
         ];
         let is_sent = |prefix: &str| {
             sent.get(..prefix.len())
