@@ -54,7 +54,7 @@ impl Handler for MeteringHoop {
             Before::Nothing => None,
             Before::Other(id) => Some(id),
             Before::Ours(charge) => {
-                match self.0.check_again(charge, req.headers()) {
+                match self.0.check_again(charge, (req.method(), req.headers())) {
                     Ok(()) => {
                         ctrl.call_next(req, depot, res).await;
                     }
@@ -189,7 +189,7 @@ impl Handler for RateLimitHoop {
             .get::<PeerAddress>()
             .map(|peer| peer.0)
             .or_else(|| peer(req.remote_addr()));
-        if let Err(rejection) = self.0.check(peer, req.headers(), request_id) {
+        if let Err(rejection) = self.0.check(peer, (req.method(), req.headers()), request_id) {
             refuse(&rejection, res);
             ctrl.skip_rest();
         }

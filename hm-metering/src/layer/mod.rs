@@ -22,12 +22,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tower_layer::Layer;
 
 pub use body::{MeteredBody, MeteredBodyError};
 pub use future::ResponseFuture;
 pub(crate) use future::refuse;
+#[cfg(feature = "salvo")]
 pub(crate) use nested::{Before, before, put_charge};
 pub use service::Metering;
 
@@ -132,12 +133,16 @@ impl MeteringLayer {
 
     /// Whether a request that an outer layer of this meter let through may also do what this one is for. It is not decided
     /// or charged a second time; only its scopes and its environment are looked at.
-    pub(crate) fn check_again(&self, charge: &Charge, headers: &HeaderMap) -> Result<(), Box<Rejection>> {
+    pub(crate) fn check_again(
+        &self,
+        charge: &Charge,
+        head: (&Method, &HeaderMap),
+    ) -> Result<(), Box<Rejection>> {
         // Once for the layer, as it says something of the program and not of the request.
         if !self.is_mentioned.swap(true, Ordering::Relaxed) {
             tracing::warn!("a request passes two metering layers; the inner one charges nothing");
         }
-        self.meter.check_again(&self.operation, charge, headers)
+        self.meter.check_again(&self.operation, charge, head)
     }
 
     pub(crate) const fn meter(&self) -> &Meter {

@@ -51,7 +51,10 @@ where
             Before::Nothing => None,
             Before::Other(id) => Some(id),
             Before::Ours(charge) => {
-                return match self.layer.check_again(charge, request.headers()) {
+                return match self
+                    .layer
+                    .check_again(charge, (request.method(), request.headers()))
+                {
                     Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
                     Err(rejection) => ResponseFuture::refused(rejection),
                 };

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::HeaderMap;
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -135,6 +135,7 @@ impl Admitted {
             form: self.request.form,
             operation: Some(Arc::clone(&self.request.operation)),
             principal: Some(self.principal().clone()),
+            is_head: self.request.method == Method::HEAD,
         };
         Box::new(Rejection::new(refusal, report, asked))
     }

@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::sync::{Mutex, mpsc};
 
 pub use admission::Admission;
@@ -217,7 +217,7 @@ impl Meter {
         &self,
         operation: &Arc<Operation>,
         charge: &Charge,
-        headers: &HeaderMap,
+        (method, headers): (&Method, &HeaderMap),
     ) -> Result<(), Box<Rejection>> {
         let caller = charge.principal();
         operation.permit(Some(caller.identity())).map_err(|refusal| {
@@ -226,6 +226,7 @@ impl Meter {
                 form: Form::of(headers),
                 operation: Some(Arc::clone(operation)),
                 principal: Some(caller.clone()),
+                is_head: *method == Method::HEAD,
             };
             self.0.reject(refusal, None, asked)
         })

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::Method;
+
 use super::admitted::{METHOD_MAX, micros};
 use super::call::Call;
 use super::decide::Now;
@@ -57,6 +59,7 @@ impl Engine {
             form: call.form(heads),
             operation: Some(Arc::clone(operation)),
             principal: None,
+            is_head: *call.method == Method::HEAD,
         };
         operation.note_finished(Outcome::Refused, Duration::ZERO);
         Admit::Ready(Err(self.reject(Refusal::new(kind), None, asked)))

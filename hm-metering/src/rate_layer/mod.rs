@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Method};
 use tower_layer::Layer;
 
 pub use service::{RateLimitFuture, RateLimited};
@@ -93,7 +93,7 @@ impl RateLimitLayer {
     pub(crate) fn check(
         &self,
         peer: Option<IpAddr>,
-        headers: &HeaderMap,
+        (method, headers): (&Method, &HeaderMap),
         request_id: impl FnOnce() -> String,
     ) -> Result<(), Box<Rejection>> {
         let shared = &self.shared;
@@ -118,6 +118,7 @@ impl RateLimitLayer {
         let asked = Asked {
             request_id: request_id(),
             form: Form::of(headers),
+            is_head: *method == Method::HEAD,
             ..Asked::default()
         };
         Err(Box::new(Rejection::new(refusal, None, asked)))

@@ -50,10 +50,9 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let extensions = request.extensions();
         let peer = PeerAddress::of(extensions);
-        match self
-            .layer
-            .check(peer, request.headers(), || request_id(extensions))
-        {
+        match self.layer.check(peer, (request.method(), request.headers()), || {
+            request_id(extensions)
+        }) {
             Ok(()) => RateLimitFuture {
                 state: State::Serving {
                     response: self.inner.call(request),

@@ -3,6 +3,7 @@
 mod disconnects;
 mod endings;
 mod grpc;
+mod heads;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
