@@ -8,7 +8,7 @@ mod span;
 mod unanswered;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use once_cell::race::OnceBox;
@@ -18,6 +18,7 @@ use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::Period;
 use crate::sync::{AtomicBool, AtomicU64};
+use crate::time::Timestamp;
 use crate::units::Units;
 use rare::Rare;
 pub(crate) use unanswered::Exhaustion;
@@ -41,7 +42,10 @@ pub(crate) struct Window {
     known: AtomicBool,
     /// Whether an operation of this counter is under way: one runs at a time.
     pub(super) busy: AtomicBool,
-    period: Period,
+    /// When its period begins, which it is known by.
+    start: Timestamp,
+    /// When its period ends, in microseconds. It changes with the plan only.
+    end: AtomicI64,
     /// Used as far as known, without what this process settled.
     others: AtomicU64,
     /// The part of `taken` that finished requests were charged.
@@ -78,7 +82,8 @@ impl Window {
             low_water: AtomicU32::new(0),
             known: AtomicBool::new(false),
             busy: AtomicBool::new(false),
-            period,
+            start: period.start,
+            end: AtomicI64::new(period.end.as_micros()),
             others: zero(),
             charged: zero(),
             shown: zero(),
@@ -98,16 +103,12 @@ impl Window {
         &self.meter
     }
 
-    pub(crate) const fn period(&self) -> Period {
-        self.period
-    }
-
     /// The counter's name in the store.
     pub(crate) fn key(&self) -> QuotaKey {
         QuotaKey {
             account: self.account,
             meter: MeterName::clone(&self.meter),
-            period: self.period,
+            period: self.period(),
         }
     }
 

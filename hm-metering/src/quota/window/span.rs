@@ -8,6 +8,24 @@ use crate::period::Period;
 use crate::time::Timestamp;
 
 impl Window {
+    pub(crate) const fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    pub(crate) fn period(&self) -> Period {
+        Period {
+            start: self.start,
+            end: Timestamp::from_micros(self.end.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Says when its period ends: another rule may have one that begins at the same moment.
+    pub(crate) fn set_end(&self, end: Timestamp) {
+        if self.end.load(Ordering::Acquire) != end.as_micros() {
+            self.end.store(end.as_micros(), Ordering::Release);
+        }
+    }
+
     /// Where the limit holds for a window that moves with time: since when units count.
     pub(crate) fn since(&self) -> Option<Timestamp> {
         let since = self.rare()?.since.load(Ordering::Acquire);
@@ -25,9 +43,9 @@ impl Window {
     /// The stretch of time that the limit holds for: its end is when units come back, be it with the next period or, in a
     /// window that moves, when its oldest units leave it.
     pub(crate) fn span(&self) -> Period {
-        let Period { start, end } = self.period;
+        let Period { start, end } = self.period();
         let Some((since, rare)) = self.since().zip(self.rare()) else {
-            return self.period;
+            return Period { start, end };
         };
         let oldest = Timestamp::from_micros(rare.oldest.load(Ordering::Acquire).min(start.as_micros()));
         // Each sub-period moves the window on by as much as it is later itself, so this is when `since` is past `oldest`.
