@@ -140,7 +140,10 @@ impl MeteringLayer {
     ) -> Result<(), Box<Rejection>> {
         // Once for the layer, as it says something of the program and not of the request.
         if !self.is_mentioned.swap(true, Ordering::Relaxed) {
-            tracing::warn!("a request passes two metering layers; the inner one charges nothing");
+            tracing::warn!(
+                operation.name = %self.operation.name(),
+                "a request passes two metering layers; the inner one charges nothing"
+            );
         }
         self.meter.check_again(&self.operation, charge, head)
     }
