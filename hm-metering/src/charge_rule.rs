@@ -26,8 +26,9 @@ pub enum ChargeRule {
     Always,
     /// Never.
     Never,
-    /// If this says so. It is asked when the response ends, on the thread that happens to end it, so it should be quick. If
-    /// it panics, the request is not charged.
+    /// If this says so. It is asked once, when the response ends, on the thread that happens to end it, so it should be quick.
+    /// If it panics, the request is not charged. Requests that are refused are not asked about. The head of an answer, which
+    /// leaves before that, counts the request in its limits' headers if [`ChargeRule::OnSuccess`] would charge it.
     When(Arc<dyn Fn(&Ending) -> bool + Send + Sync>),
 }
 
@@ -36,6 +37,15 @@ impl ChargeRule {
     #[must_use]
     pub fn when(is_charged: impl Fn(&Ending) -> bool + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(is_charged))
+    }
+
+    /// What an answer's head says, before the rule can be asked.
+    pub(crate) fn is_expected_to_charge(&self, ending: &Ending) -> bool {
+        match self {
+            Self::OnSuccess | Self::When(_) => ending.is_success(),
+            Self::Always => true,
+            Self::Never => false,
+        }
     }
 
     pub(crate) fn is_charged(&self, ending: &Ending) -> bool {
@@ -106,7 +116,8 @@ impl Ending {
         self.status
     }
 
-    /// The status of a gRPC call, if it ended with one.
+    /// The status of a gRPC call, if it ended with one. An answer that is complete without one, such as when its trailers were
+    /// lost, is 2 (unknown) to the client, and so it is here.
     #[must_use]
     pub const fn grpc_status(&self) -> Option<u8> {
         self.grpc_status

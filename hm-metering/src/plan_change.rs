@@ -13,9 +13,13 @@
 //! before its time. Limits are compared one by one:
 //!
 //! * Quotas by their meter. A quota is lower if it allows fewer units in the same time, where a month has 30 days and a
-//!   fixed or rolling period its length; zones don't matter. A meter without a quota is unlimited.
+//!   fixed or rolling period its length; zones don't matter. A meter without a quota is unlimited. It is lower as well if
+//!   its [mode](QuotaMode) refuses what the old one let through: soft and shadow quotas refuse nothing, a balanced one less
+//!   the greater its overshoot, a strict one most. Between limits that are unlimited, modes make no difference.
 //! * Rate limits by their name. A rate is lower if it allows fewer requests in the same time, or a smaller burst. A
 //!   rate that the old plan does not have is a new limit, so it is lower.
+//! * Concurrency limits by their name. One is lower if it lets fewer requests be under way. One that the old plan does not
+//!   have is a new limit.
 //!
 //! ```
 //! use hm_metering::plan_change::{PlanChange, When};
@@ -44,8 +48,9 @@ use std::time::Duration;
 
 use crate::name::PlanId;
 use crate::period::PeriodRule;
-use crate::plan::{Plan, Quota, RateLimit};
+use crate::plan::{Plan, Quota, QuotaMode, RateLimit};
 use crate::time::Timestamp;
+use crate::units::Units;
 
 /// What a move means for whoever is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +115,11 @@ pub fn direction(from: &Plan, to: &Plan) -> Direction {
         let before = from.rates.iter().find(|before| before.name == rate.name);
         before.is_none_or(|before| is_lower_rate(before, rate))
     });
-    if quota_is_lower || rate_is_lower {
+    let concurrency_is_lower = to.concurrency.iter().any(|limit| {
+        let before = from.concurrency.iter().find(|before| before.name == limit.name);
+        before.is_none_or(|before| limit.limit < before.limit)
+    });
+    if quota_is_lower || rate_is_lower || concurrency_is_lower {
         Direction::Downgrade
     } else {
         Direction::Upgrade
@@ -130,10 +139,20 @@ fn is_lower_quota(before: Option<&Quota>, after: &Quota) -> bool {
     let Some(limit) = after.limit else {
         return false;
     };
-    let Some((before, period)) = before.and_then(|before| Some((before.limit?, before.period))) else {
+    let Some((before, had)) = before.and_then(|before| Some((before, before.limit?))) else {
         return true;
     };
-    u128::from(limit.get()) * seconds(period) < u128::from(before.get()) * seconds(after.period)
+    u128::from(limit.get()) * seconds(before.period) < u128::from(had.get()) * seconds(after.period)
+        || leeway(after.mode) < leeway(before.mode)
+}
+
+/// How many units beyond a quota's limit are let through.
+const fn leeway(mode: QuotaMode) -> Units {
+    match mode {
+        QuotaMode::Strict => Units::ZERO,
+        QuotaMode::Balanced { overshoot } => overshoot,
+        QuotaMode::Soft | QuotaMode::Shadow => Units::MAX,
+    }
 }
 
 fn is_lower_rate(before: &RateLimit, after: &RateLimit) -> bool {
@@ -216,6 +235,71 @@ mod tests {
         let unlimited = quotas(&[("requests", "\"unlimited\"", "'day'")]);
         let most = quotas(&[("requests", "1000000000", "{ rule = 'fixed', seconds = 1 }")]);
         assert_eq!(direction(&unlimited, &most), Direction::Downgrade);
+    }
+
+    #[test]
+    fn a_move_is_a_downgrade_if_any_concurrency_limit_gets_lower() {
+        let limits = |limits: &[(&str, u32)]| {
+            let all: Vec<_> = limits
+                .iter()
+                .map(|(name, limit)| format!("{{ name = '{name}', limit = {limit} }}"))
+                .collect();
+            plan(&format!("concurrency = [{}]", all.join(", ")))
+        };
+        let pro = limits(&[("concurrent", 50), ("uploads", 5)]);
+        for to in [
+            limits(&[("uploads", 5), ("concurrent", 50)]),
+            limits(&[("concurrent", 51)]),
+            limits(&[]),
+        ] {
+            assert_eq!(direction(&pro, &to), Direction::Upgrade, "{to:?}");
+        }
+        for to in [
+            limits(&[("concurrent", 2), ("uploads", 500)]),
+            limits(&[("concurrent", 50), ("uploads", 5), ("downloads", 1_000)]),
+        ] {
+            assert_eq!(direction(&pro, &to), Direction::Downgrade, "{to:?}");
+        }
+    }
+
+    #[test]
+    fn a_move_is_a_downgrade_if_a_quota_refuses_what_it_let_through() {
+        use Direction::{Downgrade, Upgrade};
+        let modes = [
+            "'strict'",
+            "{ balanced = 10 }",
+            "{ balanced = 20 }",
+            "'soft'",
+            "'shadow'",
+        ];
+        let of = |mode: &str, limit: &str| {
+            plan(&format!(
+                "quotas = [{{ meter = 'requests', limit = {limit}, period = 'day', mode = {mode} }}]"
+            ))
+        };
+        for (from, expected) in [
+            [Upgrade, Upgrade, Upgrade, Upgrade, Upgrade],
+            [Downgrade, Upgrade, Upgrade, Upgrade, Upgrade],
+            [Downgrade, Downgrade, Upgrade, Upgrade, Upgrade],
+            [Downgrade, Downgrade, Downgrade, Upgrade, Upgrade],
+            [Downgrade, Downgrade, Downgrade, Upgrade, Upgrade],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (to, expected) in expected.into_iter().enumerate() {
+                let (from, to) = (modes[from], modes[to]);
+                // More units don't make up for it.
+                for limit in ["100", "1000"] {
+                    let moved = direction(&of(from, "100"), &of(to, limit));
+                    assert_eq!(moved, expected, "{from} to {to} of {limit}");
+                }
+                let unlimited = "\"unlimited\"";
+                assert_eq!(direction(&of(from, "100"), &of(to, unlimited)), Upgrade);
+                assert_eq!(direction(&of(from, unlimited), &of(to, unlimited)), Upgrade);
+                assert_eq!(direction(&of(from, unlimited), &of(to, "100")), Downgrade);
+            }
+        }
     }
 
     #[test]

@@ -28,9 +28,10 @@ use salvo_core::http::ResBody;
 use salvo_core::{BoxedError, Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
 use crate::client_address::PeerAddress;
-use crate::layer::{MeteredBody, MeteringLayer};
-use crate::meter::{Admission, Admit, Call, Charge, Rejection, RequestId};
+use crate::layer::{Before, MeteredBody, MeteringLayer, before, put_charge};
+use crate::meter::{Admission, Admit, Call, Rejection, RequestId};
 use crate::rate_layer::RateLimitLayer;
+use crate::refusal::Refusal;
 use crate::usage::Outcome;
 
 /// Meters the handlers behind it; made by [`MeteringLayer::hoop`]. Put it on routers, not on the service: what matches no
@@ -49,26 +50,23 @@ impl MeteringLayer {
 #[async_trait]
 impl Handler for MeteringHoop {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        if req.extensions().get::<Charge>().is_some() {
-            tracing::warn!("a request passes two metering handlers; the inner one charges nothing");
-            let id = req.extensions().get::<RequestId>().map_or("", |RequestId(id)| id);
-            let caller = req.extensions().get::<Charge>().map(Charge::principal);
-            match self
-                .0
-                .meter()
-                .check_again(self.0.operation(), caller, req.headers(), id)
-            {
-                Ok(()) => {
-                    ctrl.call_next(req, depot, res).await;
+        let outer = match before(req.extensions(), self.0.meter()) {
+            Before::Nothing => None,
+            Before::Other(id) => Some(id),
+            Before::Ours(charge) => {
+                match self.0.check_again(charge, (req.method(), req.headers())) {
+                    Ok(()) => {
+                        ctrl.call_next(req, depot, res).await;
+                    }
+                    Err(rejection) => {
+                        refuse(&rejection, res);
+                        ctrl.skip_rest();
+                    }
                 }
-                Err(rejection) => {
-                    refuse(&rejection, res);
-                    ctrl.skip_rest();
-                }
+                return;
             }
-            return;
-        }
-        let decision = match self.admit(req) {
+        };
+        let decision = match self.admit(req, outer.as_ref()) {
             Admit::Ready(decision) => decision,
             Admit::Pending(decision) => decision.await,
         };
@@ -83,7 +81,8 @@ impl Handler for MeteringHoop {
 }
 
 impl MeteringHoop {
-    fn admit(&self, req: &Request) -> Admit {
+    /// `outer` is the request's id where another meter has given it one.
+    fn admit(&self, req: &Request, outer: Option<&RequestId>) -> Admit {
         let template = match req.matched_path() {
             "" => String::new(),
             path => format!("/{path}"),
@@ -97,7 +96,7 @@ impl MeteringHoop {
         if let Some(peer) = peer(req.remote_addr()) {
             call = call.with_peer(peer);
         }
-        if let Some(RequestId(id)) = req.extensions().get::<RequestId>() {
+        if let Some(RequestId(id)) = outer.or_else(|| req.extensions().get::<RequestId>()) {
             call = call.with_request_id(id);
         }
         self.0.meter().admit(self.0.operation(), call)
@@ -111,7 +110,7 @@ async fn serve(
     res: &mut Response,
     ctrl: &mut FlowCtrl,
 ) {
-    req.extensions_mut().insert(admission.charge());
+    put_charge(req.extensions_mut(), admission.charge());
     admission.handler_called();
     // A panic in a handler unwinds through this future, which `Admission` notices by itself.
     ctrl.call_next(req, depot, res).await;
@@ -125,6 +124,10 @@ async fn serve(
             refuse(&rejection, res);
             ctrl.skip_rest();
         }
+        return;
+    }
+    if let Some(refusal) = res.extensions.get::<Refusal>().cloned() {
+        admission.refused(&refusal, res.headers_mut());
         return;
     }
     let status = status(res);
@@ -180,16 +183,13 @@ impl RateLimitLayer {
 #[async_trait]
 impl Handler for RateLimitHoop {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let request_id = req
-            .extensions()
-            .get::<RequestId>()
-            .map(|RequestId(id)| id.as_str());
+        let request_id = || crate::rate_layer::request_id(req.extensions());
         let peer = req
             .extensions()
             .get::<PeerAddress>()
             .map(|peer| peer.0)
             .or_else(|| peer(req.remote_addr()));
-        if let Err(rejection) = self.0.check(peer, req.headers(), request_id) {
+        if let Err(rejection) = self.0.check(peer, (req.method(), req.headers()), request_id) {
             refuse(&rejection, res);
             ctrl.skip_rest();
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hm_metering::page::PageRequest;
+use hm_metering::quota::QuotaKey;
 use hm_metering::usage::{Grain, Recorded, UsageQuery};
 use hm_metering::{AccountId, MeterName, StoreErrorKind, Timestamp, Units, UsageSink, UsageStore};
 use hm_metering_seaorm::SeaOrmStore;
@@ -126,6 +127,51 @@ async fn what_comes_late_is_a_correction_whatever_the_clock_of_its_writer_says()
         assert_eq!(late, [(1, 1, true)]);
         assert_eq!(with_late.corrected(), Units::new(2));
         check_is_clean(&store).await;
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_period_that_got_longer_is_closed_after_its_new_end() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let account = account(&store).await;
+        let holder = holder();
+        let day = counter(account);
+        let mut week = day.clone();
+        week.period.end = later(7 * 86_400);
+        let of = |number, at: Timestamp, counters: &[&QuotaKey]| {
+            let charged = |counter: &&QuotaKey| settlement(counter, None, 1);
+            let events = counters.iter().map(|_| hm_metering::usage::Event {
+                at,
+                ..event(account, None)
+            });
+            let mut batch = batch(
+                holder,
+                number,
+                events.collect(),
+                counters.iter().map(charged).collect(),
+            );
+            batch.created_at = at;
+            batch
+        };
+        store.record(&of(1, later(0), &[&day])).await.unwrap();
+        // Both ends in one batch, and what was charged by the old rule comes last.
+        store.record(&of(2, later(10), &[&week, &day])).await.unwrap();
+        store.record(&of(3, later(20), &[&day])).await.unwrap();
+        let close = |at| close_periods(&store, at, CLOSING_GRACE, 10);
+        assert_eq!(close(after_grace()).await.unwrap(), 0);
+        store.record(&of(4, later(3 * 86_400), &[&week])).await.unwrap();
+        let open = the_summary(&store, account).await;
+        assert_eq!((open.period.end, open.count), (week.period.end, 5));
+        check_is_clean(&store).await;
+        let after = week.period.end.plus(CLOSING_GRACE);
+        assert_eq!(close(after).await.unwrap(), 1);
+        let late = after.plus(Duration::from_secs(1));
+        store.record(&of(5, late, &[&week])).await.unwrap();
+        let closed = the_summary(&store, account).await;
+        assert_eq!((closed.units, closed.corrected()), (Units::new(5), Units::new(6)));
+        assert_eq!(closed.period.end, week.period.end);
         database.close().await.unwrap();
     }
 }

@@ -47,12 +47,14 @@ pub(crate) fn find_credential<'a>(
     if carriers.has_several {
         return Credential::Unreadable;
     }
+    // One without a key in it is as good as none.
     let own = carriers.own.map(|value| value.as_bytes().trim_ascii());
+    let own = own.filter(|key| !key.is_empty());
     if carriers.has_authorization {
         return find_beside(own, headers, verifier);
     }
     match own {
-        None | Some(b"") => Credential::None,
+        None => Credential::None,
         Some(key) => Credential::One(key),
     }
 }
@@ -90,7 +92,7 @@ fn find_beside<'a>(
     match (own, bearer) {
         (Some(_), Some(_)) => Credential::Unreadable,
         (None, Some(_)) if others > 0 => Credential::Unreadable,
-        (Some(b""), None) | (None, None) => Credential::None,
+        (None, None) => Credential::None,
         (Some(key), None) | (None, Some(key)) => Credential::One(key),
     }
 }

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::body::MeteredBody;
 use super::service::prepare;
 use crate::meter::{Admission, AdmitFuture, Rejection};
+use crate::refusal::Refusal;
 use crate::usage::Outcome;
 
 pin_project! {
@@ -186,6 +187,10 @@ fn follow<ResB: Body>(response: Response<ResB>, admission: Option<Admission>) ->
         );
     }
     let (mut parts, body) = response.into_parts();
+    if let Some(refusal) = parts.extensions.get::<Refusal>() {
+        admission.refused(refusal, &mut parts.headers);
+        return Response::from_parts(parts, MeteredBody::passing(body));
+    }
     admission.answered(parts.status);
     admission.note_trailers(&parts.headers);
     admission.write_headers(&mut parts.headers);

@@ -8,27 +8,34 @@
 //! cloned. It adds no error type: a refusal is a response. It has no type parameters of its own.
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
-//! of everything that should. Applied twice around one service it charges once: the inner one only looks at the scopes
-//! and the environment that it asks for, and says so in the log.
+//! of everything that should. Two layers of one meter around a service charge once: the inner one only looks at the scopes
+//! and the environment that it asks for, and says so in the log once. What it refuses is a refusal of the outer one too: its event says so, and it costs nothing, as
+//! with everything inside that puts a [`Refusal`](crate::Refusal) into its response's extensions. Layers of different meters know nothing of each other, and
+//! both charge; the handler finds the [`Charge`](crate::Charge) of the inner one.
 
 mod body;
 mod future;
+mod nested;
 mod service;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::{HeaderMap, Method};
 use tower_layer::Layer;
 
 pub use body::{MeteredBody, MeteredBodyError};
 pub use future::ResponseFuture;
 pub(crate) use future::refuse;
+#[cfg(feature = "salvo")]
+pub(crate) use nested::{Before, before, put_charge};
 pub use service::Metering;
 
 use crate::charge_rule::{ChargeRule, Overrun};
 use crate::key::KeyEnv;
-use crate::meter::Meter;
+use crate::meter::{Charge, Meter, Rejection};
 use crate::name::{MeterName, NameError, OperationName};
 use crate::on_unavailable::OnUnavailable;
 use crate::operation::Operation;
@@ -40,6 +47,8 @@ use crate::units::{AsUnits, Units};
 pub struct MeteringLayer {
     meter: Meter,
     operation: Arc<Operation>,
+    /// Whether the log says that it is inside of another one.
+    is_mentioned: Arc<AtomicBool>,
 }
 
 impl Meter {
@@ -57,6 +66,7 @@ impl Meter {
         MeteringLayer {
             meter: self.clone(),
             operation: Arc::new(operation),
+            is_mentioned: Arc::default(),
         }
     }
 }
@@ -129,7 +139,25 @@ impl MeteringLayer {
         Self {
             meter: self.meter,
             operation: Arc::new(change(operation)),
+            is_mentioned: self.is_mentioned,
         }
+    }
+
+    /// Whether a request that an outer layer of this meter let through may also do what this one is for. It is not decided
+    /// or charged a second time; only its scopes and its environment are looked at.
+    pub(crate) fn check_again(
+        &self,
+        charge: &Charge,
+        head: (&Method, &HeaderMap),
+    ) -> Result<(), Box<Rejection>> {
+        // Once for the layer, as it says something of the program and not of the request.
+        if !self.is_mentioned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                operation.name = %self.operation.name(),
+                "a request passes two metering layers; the inner one charges nothing"
+            );
+        }
+        self.meter.check_again(&self.operation, charge, head)
     }
 
     pub(crate) const fn meter(&self) -> &Meter {

@@ -12,7 +12,8 @@ use tower_service::Service;
 use super::MeteringLayer;
 use super::body::MeteredBody;
 use super::future::{ResponseFuture, call};
-use crate::meter::{Admission, Admit, Call, Charge, RequestId};
+use super::nested::{Before, before, put_charge};
+use crate::meter::{Admission, Admit, Call, RequestId};
 
 /// A service behind a [`MeteringLayer`].
 #[derive(Clone)]
@@ -46,14 +47,23 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let extensions = request.extensions();
-        if !extensions.is_empty() && extensions.get::<Charge>().is_some() {
-            return self.call_again(request);
-        }
+        let outer = match before(request.extensions(), self.layer.meter()) {
+            Before::Nothing => None,
+            Before::Other(id) => Some(id),
+            Before::Ours(charge) => {
+                return match self
+                    .layer
+                    .check_again(charge, (request.method(), request.headers()))
+                {
+                    Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
+                    Err(rejection) => ResponseFuture::refused(rejection),
+                };
+            }
+        };
         match self
             .layer
             .meter()
-            .admit(self.layer.operation(), describe(&request))
+            .admit(self.layer.operation(), describe(&request, outer.as_ref()))
         {
             Admit::Ready(Ok(admission)) => {
                 let (response, admission) = call(&mut self.inner, request, admission);
@@ -70,31 +80,11 @@ where
     }
 }
 
-impl<S> Metering<S> {
-    /// Serves a request that an outer layer admitted, and charges.
-    fn call_again<ReqB>(&mut self, request: Request<ReqB>) -> ResponseFuture<S, ReqB>
-    where
-        S: Service<Request<ReqB>>,
-    {
-        tracing::warn!("a request passes two metering layers; the inner one charges nothing");
-        let extensions = request.extensions();
-        let id = extensions.get::<RequestId>().map_or("", |RequestId(id)| id);
-        let caller = extensions.get::<Charge>().map(Charge::principal);
-        match self
-            .layer
-            .meter()
-            .check_again(self.layer.operation(), caller, request.headers(), id)
-        {
-            Ok(()) => ResponseFuture::serving(self.inner.call(request), None),
-            Err(rejection) => ResponseFuture::refused(rejection),
-        }
-    }
-}
-
-fn describe<ReqB>(request: &Request<ReqB>) -> Call<'_> {
+/// The request as the engine sees it; `outer` is its id where another meter has given it one.
+fn describe<'a, ReqB>(request: &'a Request<ReqB>, outer: Option<&'a RequestId>) -> Call<'a> {
     let call = Call::new(request.method(), request.headers(), endpoint(request))
         .with_extensions(request.extensions());
-    match request.extensions().get::<RequestId>() {
+    match outer.or_else(|| request.extensions().get::<RequestId>()) {
         Some(RequestId(id)) => call.with_request_id(id),
         None => call,
     }
@@ -119,7 +109,7 @@ fn endpoint<ReqB>(request: &Request<ReqB>) -> &str {
 
 /// Puts into the request's extensions what its handler may want to know. That is one value, as each takes memory of its own.
 pub(super) fn prepare<ReqB>(request: &mut Request<ReqB>, admission: &Admission) {
-    request.extensions_mut().insert(admission.charge());
+    put_charge(request.extensions_mut(), admission.charge());
 }
 
 impl<S: fmt::Debug> fmt::Debug for Metering<S> {

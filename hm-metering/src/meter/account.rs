@@ -86,7 +86,8 @@ impl CounterOf<'_> {
         }
         let CountedTerms { leases, meters } = self.counted;
         let of = (self.account.id, &meters[self.position]);
-        counter.open(leases, of, now, self.quota.period, self.account.anchor)
+        let is_stale = self.account.is_stale();
+        counter.open(leases, of, now, self.quota.period, self.account.anchor, is_stale)
     }
 }
 

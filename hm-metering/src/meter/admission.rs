@@ -16,6 +16,7 @@ use super::rejection::Rejection;
 use super::report::LimitReport;
 use super::trace::DecisionTrace;
 use crate::principal::Principal;
+use crate::refusal::Refusal;
 use crate::usage::Outcome;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -200,7 +201,8 @@ impl Admission {
         }
     }
 
-    /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers.
+    /// Where the status of a gRPC call may stand: in the answer's head if that is all there is, or in its trailers. A call
+    /// that is complete without one has the status 2 (unknown), and is no success.
     pub fn note_trailers(&mut self, headers: &HeaderMap) {
         if let Some(open) = self
             .open
@@ -231,6 +233,19 @@ impl Admission {
             if bytes > 0 && open.answered.first_byte.is_none() && !is_last {
                 open.answered.first_byte = Some(open.admitted.engine.clock.monotonic());
             }
+        }
+    }
+
+    /// The request was refused behind us, such as by another layer, and its answer is that refusal. It is recorded as
+    /// [`Outcome::Refused`] with the refusal's status and code, and charged nothing, whatever its operation's rule and its
+    /// handler say; what it took of rate limits stays taken. Writes the limits' headers and the request's id into the head of
+    /// the answer.
+    pub fn refused(mut self, refusal: &Refusal, headers: &mut HeaderMap) {
+        if let Some(mut open) = self.open.take() {
+            open.answered.status = Some(refusal.status());
+            open.answered.refused = Some(refusal.code());
+            open.admitted.write_headers(&open.answered, headers);
+            open.admitted.finish(Outcome::Refused, &open.answered);
         }
     }
 

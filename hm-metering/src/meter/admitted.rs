@@ -6,8 +6,8 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::HeaderMap;
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use super::decide::Decision;
 use super::directory::Caller;
 use super::hold::Holds;
 use super::hooks::Finished;
+use super::refuse::CODE_MAX;
 use super::rejection::{Asked, Rejection};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_quota, report_with};
@@ -37,6 +38,8 @@ use crate::usage::journal::record::{Charge, Draft};
 
 /// The status that stands for "the client went away before there was one", as in nginx.
 const CLIENT_GONE: u16 = 499;
+/// UNKNOWN of gRPC.
+const GRPC_UNKNOWN: u8 = 2;
 pub(crate) const METHOD_MAX: usize = 32;
 
 pub(crate) struct Admitted {
@@ -57,11 +60,14 @@ pub(super) struct Answered {
     /// On the monotonic clock.
     pub(super) first_byte: Option<Duration>,
     pub(super) bytes: u64,
+    /// The code of a refusal by something behind us.
+    pub(super) refused: Option<&'static str>,
 }
 
 /// How a request ended, and what it is charged.
 struct End<'a> {
     outcome: Outcome,
+    grpc_status: Option<u8>,
     answered: &'a Answered,
     /// On the monotonic clock.
     now: Duration,
@@ -79,6 +85,7 @@ impl Answered {
         grpc_status: None,
         first_byte: None,
         bytes: 0,
+        refused: None,
     };
 }
 
@@ -144,6 +151,7 @@ impl Admitted {
             form: self.request.form,
             operation: Some(Arc::clone(&self.request.operation)),
             principal: Some(self.principal().clone()),
+            is_head: self.request.method == Method::HEAD,
         };
         Box::new(Rejection::new(refusal, report, asked))
     }
@@ -152,8 +160,13 @@ impl Admitted {
     pub(super) fn report(&self, answered: &Answered) -> LimitReport {
         let outcome = self.true_outcome(Outcome::Completed);
         let ending = Ending::new(outcome, answered.status, answered.grpc_status);
-        let is_charged =
-            answered.status.is_none() || self.request.operation.charge_rule().is_charged(&ending);
+        let is_charged = answered.refused.is_none()
+            && (answered.status.is_none()
+                || self
+                    .request
+                    .operation
+                    .charge_rule()
+                    .is_expected_to_charge(&ending));
         let units = |meter: &MeterName| match is_charged {
             true => self.asked_of(meter),
             false => Units::ZERO,
@@ -187,11 +200,17 @@ impl Admitted {
     pub(super) fn finish(&self, outcome: Outcome, answered: &Answered) {
         let now = self.engine.clock.monotonic();
         let outcome = self.true_outcome(outcome);
-        let ending = Ending::new(outcome, answered.status, answered.grpc_status);
+        let grpc_status = answered
+            .grpc_status
+            .or_else(|| self.missing_status(outcome, answered));
+        let ending = Ending::new(outcome, answered.status, grpc_status);
         let said = self.said.finish();
-        let is_charged = self.request.operation.charge_rule().is_charged(&ending);
+        // A refused request takes nothing, whatever the rule.
+        let is_charged =
+            answered.refused.is_none() && self.request.operation.charge_rule().is_charged(&ending);
         let mut end = End {
             outcome,
+            grpc_status,
             answered,
             now,
             tally: None,
@@ -235,7 +254,7 @@ impl Admitted {
             key: self.principal().key(),
             status: self.final_status(end.outcome, answered),
             outcome: end.outcome,
-            grpc_status: answered.grpc_status,
+            grpc_status: end.grpc_status,
             over: end.over || self.holds.is_over(),
             response_time_us: micros(since_arrival(end.now)),
             first_byte_us: first_byte.map(|at| micros(since_arrival(at))),
@@ -246,7 +265,7 @@ impl Admitted {
             method: cut(self.request.method.as_str(), METHOD_MAX),
             request_id: self.request.texts.request_id_bytes(),
             source: tally.and_then(|tally| tally.source.as_deref()),
-            refusal: None,
+            refusal: answered.refused.map(|code| cut(code, CODE_MAX)),
             would_refuse: self.holds.would_refuse(),
             tags: tally.map_or(&[], |tally| &tally.tags),
             units: end.units,
@@ -299,6 +318,14 @@ impl Admitted {
         } else {
             outcome
         }
+    }
+
+    /// The status of a gRPC call whose answer was over without one, as its client has to see it.
+    fn missing_status(&self, outcome: Outcome, answered: &Answered) -> Option<u8> {
+        let is_missing = outcome == Outcome::Completed
+            && answered.status == Some(StatusCode::OK)
+            && self.request.form.has_status_in_headers();
+        is_missing.then_some(GRPC_UNKNOWN)
     }
 
     fn final_status(&self, outcome: Outcome, answered: &Answered) -> u16 {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Meter;
 use super::admitted::Admitted;
 use super::call::RequestId;
 use crate::name::AsMeter;
@@ -88,6 +89,11 @@ impl Charge {
     /// looks from the outside. For whoever enforces a time limit, between the layer and the handler or around both.
     pub fn note_timeout(&self) {
         self.0.said.note_timeout();
+    }
+
+    /// Whether `meter` let the request through.
+    pub(crate) fn is_of(&self, meter: &Meter) -> bool {
+        Arc::ptr_eq(&self.0.engine, &meter.0)
     }
 
     /// The caller.

@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::sync::{Mutex, mpsc};
 
 pub use admission::Admission;
@@ -84,7 +84,6 @@ use crate::key::PresentedKey;
 use crate::keys::{ChangeSubject, Credential, InvalidKey, KeyVerifier, find_credential};
 use crate::measures::Measures;
 use crate::operation::Operation;
-use crate::principal::Principal;
 use crate::quota::LeaseBook;
 use crate::refusal::RefusalKind;
 use crate::time::Clock;
@@ -217,26 +216,25 @@ impl Meter {
         }
     }
 
-    /// Whether a caller that another layer let through already may also do `operation`. It is not decided or charged a
-    /// second time; only its scopes and its environment are looked at.
+    /// Whether a request that was let through already may also do `operation`. It is not decided or charged a second time;
+    /// only its scopes and its environment are looked at.
     pub(crate) fn check_again(
         &self,
         operation: &Arc<Operation>,
-        caller: Option<&Principal>,
-        headers: &HeaderMap,
-        request_id: &str,
+        charge: &Charge,
+        (method, headers): (&Method, &HeaderMap),
     ) -> Result<(), Box<Rejection>> {
-        operation
-            .permit(caller.map(Principal::identity))
-            .map_err(|refusal| {
-                let asked = Asked {
-                    request_id: request_id.to_owned(),
-                    form: Form::of(headers),
-                    operation: Some(Arc::clone(operation)),
-                    principal: caller.cloned(),
-                };
-                self.0.reject(refusal, None, asked)
-            })
+        let caller = charge.principal();
+        operation.permit(Some(caller.identity())).map_err(|refusal| {
+            let asked = Asked {
+                request_id: charge.request_id().0,
+                form: Form::of(headers),
+                operation: Some(Arc::clone(operation)),
+                principal: Some(caller.clone()),
+                is_head: *method == Method::HEAD,
+            };
+            self.0.reject(refusal, None, asked)
+        })
     }
 
     /// Forgets what is kept of a key, so that its next request is judged anew. Call it after changing or revoking the key

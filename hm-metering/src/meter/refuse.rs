@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::Method;
+
 use super::admitted::{METHOD_MAX, micros};
 use super::call::Call;
 use super::decide::Now;
@@ -21,7 +23,7 @@ use crate::usage::Outcome;
 use crate::usage::journal::record::Draft;
 
 /// A hook's code is cut to this.
-const CODE_MAX: usize = 64;
+pub(super) const CODE_MAX: usize = 64;
 /// The part of the room for events that refused requests leave alone, in hundredths.
 const HALF: i64 = 50;
 
@@ -57,6 +59,7 @@ impl Engine {
             form: call.form(heads),
             operation: Some(Arc::clone(operation)),
             principal: None,
+            is_head: *call.method == Method::HEAD,
         };
         operation.note_finished(Outcome::Refused, Duration::ZERO);
         Admit::Ready(Err(self.reject(Refusal::new(kind), None, asked)))

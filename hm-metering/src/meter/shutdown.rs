@@ -64,7 +64,7 @@ impl Meter {
     }
 
     /// Ends the meter: records what was finished, gives leases back. Requests that come later are refused, so drain the server
-    /// first; what is finished later stays in the journal or is lost. Takes `at_most` for both together.
+    /// first; what is finished later stays in the journal or is lost. Takes `at_most` for both together, which may be [`Duration::MAX`].
     ///
     /// Dropping the future leaves the meter unusable and part of the work undone.
     ///
@@ -77,7 +77,7 @@ impl Meter {
         let mut tasks = engine.tasks.lock().await;
         // A quarter of the time is kept for the leases.
         let ended = tasks.recorded
-            || timeout(at_most * 3 / 4, engine.stop_flushers())
+            || timeout(at_most - at_most / 4, engine.stop_flushers())
                 .await
                 .unwrap_or(false);
         let recorded = ended && self.events_lost() == lost;

@@ -83,6 +83,7 @@ impl Undecided {
             form: self.form,
             operation: Some(Arc::clone(&self.operation)),
             principal: caller.map(Caller::principal),
+            is_head: self.method == Method::HEAD,
         };
         // How long a refusal took is no response time.
         self.operation.note_finished(Outcome::Refused, Duration::ZERO);

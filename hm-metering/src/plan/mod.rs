@@ -1,6 +1,7 @@
 //! Plans: named sets of rate limits, concurrency limits and quotas.
 
 mod build;
+mod names;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub(crate) use self::names::LimitNames;
 use self::text::PlanText;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::{MeterName, PlanId};
@@ -185,8 +187,9 @@ impl Plans {
     /// Checks and keeps `plans`.
     ///
     /// # Errors
-    /// When a name is there twice, a rate or concurrency limit lets nothing through or has a name that can't stand in a
-    /// header, or a plan counts a meter in two quotas.
+    /// When two plans have one name, or two limits of one plan, whatever their kinds (a quota has the name of its period, after
+    /// that of its meter unless it counts `requests`, such as `month` or `tokens-day`); when a rate or concurrency limit lets
+    /// nothing through or has a name that can't stand in a header; or when a plan counts a meter in two quotas.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Result<Self, PlansError> {
         let mut mistakes = Vec::new();
         let mut kept = BTreeMap::new();
@@ -246,15 +249,12 @@ fn check(plan: &Plan, mistakes: &mut Vec<String>) {
         }
         check_name(id, "rate", &rate.name, mistakes);
     }
-    for (i, limit) in plan.concurrency.iter().enumerate() {
+    for limit in &plan.concurrency {
         let name = &limit.name;
         if limit.limit == 0 {
             mistakes.push(format!(
                 "plan {id}, concurrency {name:?}: the limit must be more than 0"
             ));
-        }
-        if plan.concurrency[..i].iter().any(|other| other.name == *name) {
-            mistakes.push(format!("plan {id}: concurrency {name:?} is there twice"));
         }
         check_name(id, "concurrency", name, mistakes);
     }
@@ -263,6 +263,7 @@ fn check(plan: &Plan, mistakes: &mut Vec<String>) {
             mistakes.push(format!("plan {id}: meter {} has two quotas", quota.meter));
         }
     }
+    names::check(plan, mistakes);
 }
 
 fn check_name(id: &PlanId, what: &str, name: &str, mistakes: &mut Vec<String>) {
@@ -300,7 +301,7 @@ mod tests {
             "window must be more than 0",
             "a name has",
             "the limit must be more than 0",
-            "there twice",
+            "are both called \"c\"",
             "two quotas",
         ] {
             assert!(error.contains(part), "{part:?} is missing in {error}");

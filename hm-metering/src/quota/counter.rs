@@ -28,6 +28,9 @@ impl Counter {
     }
 
     /// The window that `now` lies in, made if need be, for an `account` that began at `anchor`. These are the same each time.
+    ///
+    /// The window may be there already, for periods of another rule that begin at the same moment: it then ends where it does
+    /// by this `rule`, unless this is what `is_stale` says. What was used and leased is the same counter's in the store too.
     pub(crate) fn open(
         &self,
         leases: &Leases,
@@ -35,6 +38,7 @@ impl Counter {
         now: Timestamp,
         rule: PeriodRule,
         anchor: Timestamp,
+        is_stale: bool,
     ) -> Arc<Lease> {
         if let Some(lease) = self.at(now) {
             return lease;
@@ -42,9 +46,12 @@ impl Counter {
         let period = rule.period_at(now, anchor);
         let window_start = rule.window_start(now, anchor);
         let lease = leases.open(account, meter, period);
-        lease
-            .window
-            .set_since((window_start < period.start).then_some(window_start));
+        if !is_stale {
+            lease.window.set_end(period.end);
+            lease
+                .window
+                .set_since((window_start < period.start).then_some(window_start));
+        }
         self.current.store(Some(Arc::clone(&lease)));
         lease
     }
@@ -81,7 +88,7 @@ mod tests {
     fn open(leases: &Leases, counter: &Counter, now: Timestamp) -> Arc<Lease> {
         let account = AccountId::from_uuid(uuid::Uuid::nil());
         let meter = Arc::new(MeterName::REQUESTS);
-        counter.open(leases, (account, &meter), now, PeriodRule::Day, NOW)
+        counter.open(leases, (account, &meter), now, PeriodRule::Day, NOW, false)
     }
 
     #[test]
@@ -125,6 +132,31 @@ mod tests {
         after.let_go(&lease);
         assert!(after.at(day(1)).is_some(), "it is not the one in use");
         assert_eq!(leases.len(), 2);
+    }
+
+    #[test]
+    fn a_window_ends_where_it_does_by_the_rule_that_holds() {
+        let (leases, account) = (Leases::default(), AccountId::from_uuid(uuid::Uuid::nil()));
+        let meter = Arc::new(MeterName::REQUESTS);
+        let (daily, weekly) = (Counter::default(), Counter::default());
+        let open = |counter: &Counter, rule, is_stale| {
+            counter.open(&leases, (account, &meter), NOW, rule, NOW, is_stale)
+        };
+        let week = PeriodRule::AnchoredFixed {
+            seconds: std::num::NonZeroU32::new(7 * 86_400).unwrap(),
+        };
+        let lease = open(&daily, PeriodRule::Day, false);
+        assert!(daily.at(day(1)).is_none());
+        assert!(Arc::ptr_eq(&lease, &open(&weekly, week, false)));
+        assert_eq!(lease.window().period().end, day(7));
+        assert!(weekly.at(day(1)).is_some() && weekly.at(day(7)).is_none());
+        // What a request under way counts for the plan that was before changes nothing.
+        daily.close();
+        assert!(Arc::ptr_eq(&lease, &open(&daily, PeriodRule::Day, true)));
+        assert_eq!(lease.window().period().end, day(7));
+        open(&Counter::default(), PeriodRule::Day, false);
+        assert!(weekly.at(day(1)).is_none());
+        assert_eq!(leases.len(), 1);
     }
 
     #[test]

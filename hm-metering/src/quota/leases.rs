@@ -11,7 +11,7 @@ use crate::name::MeterName;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// The leases of a process. There is one for one counter and period start, as in the store. Accounts in memory have theirs,
+/// The leases of a process. There is one for one counter and period start, as in the store, wherever the period ends. Accounts in memory have theirs,
 /// and so do requests under way. Each is among the [`Looks`], or with somebody who looks after it, until it is forgotten.
 #[derive(Default)]
 pub(crate) struct Leases {
@@ -46,13 +46,13 @@ impl Lookup for ByCounter {
         Some(CounterKey {
             account: window.account(),
             meter: window.meter(),
-            start: window.period().start,
+            start: window.start(),
         })
     }
 
     fn has_key(lease: &Lease, key: &CounterKey<'_>) -> bool {
         let window = lease.window();
-        window.account() == key.account && window.period().start == key.start && *window.meter() == *key.meter
+        window.account() == key.account && window.start() == key.start && *window.meter() == *key.meter
     }
 }
 

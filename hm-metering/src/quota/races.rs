@@ -128,7 +128,14 @@ impl Stage {
     /// A request: takes a unit, after leasing two if none is there, and puts it back unless it is kept. Answers what it kept.
     fn request(&self, counter: &Counter, is_kept: bool) -> u64 {
         let meter = Arc::new(MeterName::REQUESTS);
-        let lease = counter.open(&self.leases, (account(), &meter), NOW, PeriodRule::Day, NOW);
+        let lease = counter.open(
+            &self.leases,
+            (account(), &meter),
+            NOW,
+            PeriodRule::Day,
+            NOW,
+            false,
+        );
         let address = Arc::as_ptr(&lease) as usize;
         {
             let mut held = self.held.lock().unwrap();

@@ -28,12 +28,15 @@ pub enum Check {
 }
 
 impl Rate {
-    /// `limit` units flow back in every `per`, and `burst` may be taken at once. A limit or burst of zero is one.
+    /// `limit` units flow back in every `per`, and `burst` may be taken at once. A limit or burst of zero is one. A burst
+    /// flows back in 146 years at most.
     #[must_use]
     pub fn new(limit: u32, per: Duration, burst: u32) -> Self {
         let per = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
-        let interval = (per / u64::from(limit.max(1))).max(1);
         let burst = burst.max(1);
+        // Moments have to be told apart when a burst is added to them.
+        let longest = u64::MAX / 4 / u64::from(burst);
+        let interval = (per / u64::from(limit.max(1))).clamp(1, longest);
         Self {
             interval,
             tolerance: interval.saturating_mul(u64::from(burst)),
@@ -93,6 +96,19 @@ mod tests {
                 true
             }
             Check::Later(_) | Check::Never => false,
+        }
+    }
+
+    #[test]
+    fn a_rate_over_all_time_lets_one_burst_pass() {
+        for (limit, burst) in [(1, 1), (1, 1_000), (1_000, 1), (u32::MAX, 7), (1, u32::MAX)] {
+            let rate = Rate::new(limit, Duration::MAX, burst);
+            let (mut state, now) = (0, 100 * SECOND);
+            assert!(taken(&rate, &mut state, now, burst), "{limit} {burst}");
+            for later in [0, SECOND] {
+                assert!(!taken(&rate, &mut state, now + later, burst), "{limit} {burst}");
+            }
+            assert_eq!(rate.remaining(state, now), 0);
         }
     }
 

@@ -11,14 +11,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Method};
 use tower_layer::Layer;
 
 pub use service::{RateLimitFuture, RateLimited};
 
-use crate::client_address::{PeerAddress, TrustedProxies, network_of};
+use crate::client_address::{TrustedProxies, network_of};
 use crate::measures::AddressMeasures;
-use crate::meter::{Asked, Form, Rejection, RequestId};
+use crate::meter::{Asked, Charge, Form, Rejection, RequestId};
 use crate::rate::gcra::{Check, Rate};
 use crate::refusal::{Refusal, RefusalKind, ViolatedLimit};
 use crate::time::{Clock, SystemClock};
@@ -97,8 +97,8 @@ impl RateLimitLayer {
     pub(crate) fn check(
         &self,
         peer: Option<IpAddr>,
-        headers: &HeaderMap,
-        request_id: Option<&str>,
+        (method, headers): (&Method, &HeaderMap),
+        request_id: impl FnOnce() -> String,
     ) -> Result<(), Box<Rejection>> {
         let shared = &self.shared;
         let client = peer.map(|peer| network_of(shared.proxies.client_of(peer, headers)));
@@ -122,20 +122,20 @@ impl RateLimitLayer {
             refusal = refusal.with_retry_after(wait);
         }
         let asked = Asked {
-            request_id: request_id.unwrap_or_default().to_owned(),
+            request_id: request_id(),
             form: Form::of(headers),
+            is_head: *method == Method::HEAD,
             ..Asked::default()
         };
         Err(Box::new(Rejection::new(refusal, None, asked)))
     }
 }
 
-/// Where the request came from, and its id, as far as something before has said so.
-fn who(extensions: &Extensions) -> (Option<IpAddr>, Option<&str>) {
-    (
-        PeerAddress::of(extensions),
-        extensions.get::<RequestId>().map(|RequestId(id)| id.as_str()),
-    )
+/// A request's id: that of the metering layer around this one, or what something before has said; empty where nobody did.
+pub(crate) fn request_id(extensions: &Extensions) -> String {
+    let metered = extensions.get::<Charge>().map(Charge::request_id);
+    let id = metered.or_else(|| extensions.get::<RequestId>().cloned());
+    id.map_or_else(String::new, |RequestId(id)| id)
 }
 
 impl<S> Layer<S> for RateLimitLayer {

@@ -11,7 +11,8 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{RateLimitLayer, who};
+use super::{RateLimitLayer, request_id};
+use crate::client_address::PeerAddress;
 use crate::layer::{MeteredBody, refuse};
 use crate::meter::Rejection;
 
@@ -47,8 +48,11 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (peer, request_id) = who(request.extensions());
-        match self.layer.check(peer, request.headers(), request_id) {
+        let extensions = request.extensions();
+        let peer = PeerAddress::of(extensions);
+        match self.layer.check(peer, (request.method(), request.headers()), || {
+            request_id(extensions)
+        }) {
             Ok(()) => RateLimitFuture {
                 state: State::Serving {
                     response: self.inner.call(request),

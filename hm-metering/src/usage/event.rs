@@ -102,8 +102,9 @@ pub struct Event {
     pub source: Option<Text>,
     /// The HTTP status; 499 when the client went away before there was one.
     pub status: u16,
-    /// The status of a gRPC call, from its trailers, or from its head where that is all there is. None for other
-    /// requests, and for a call that ended without one.
+    /// The status of a gRPC call, from its trailers, or from its head where that is all there is; 2 (unknown) for one whose
+    /// answer was complete without it. None for other requests, for gRPC-Web, which has it in the body, and for a call that
+    /// ended before.
     pub grpc_status: Option<u8>,
     /// How it ended.
     pub outcome: Outcome,

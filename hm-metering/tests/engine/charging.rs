@@ -22,6 +22,10 @@ enum End {
     Answers(u16),
     /// A gRPC call, with this status in its trailers.
     Calls(u8),
+    /// A gRPC call that ends before its status.
+    LosesStatus,
+    /// A call of gRPC-Web, which has its status in the body.
+    CallsFromWeb,
     FailsInBody,
     Fails,
     Panics,
@@ -34,13 +38,15 @@ enum End {
 }
 
 /// Each way, what it looks like from outside, and whether it is charged unless said.
-const ENDS: [(End, Outcome, u16, bool); 14] = [
+const ENDS: [(End, Outcome, u16, bool); 16] = [
     (End::Answers(200), Outcome::Completed, 200, true),
     (End::Answers(404), Outcome::Completed, 404, true),
     (End::Answers(500), Outcome::Completed, 500, false),
     (End::Calls(0), Outcome::Completed, 200, true),
     (End::Calls(3), Outcome::Completed, 200, true),
     (End::Calls(13), Outcome::Completed, 200, false),
+    (End::LosesStatus, Outcome::Completed, 200, false),
+    (End::CallsFromWeb, Outcome::Completed, 200, true),
     (End::FailsInBody, Outcome::BodyError, 200, false),
     (End::Fails, Outcome::ServiceError, 500, false),
     (End::Panics, Outcome::Panicked, 500, false),
@@ -89,7 +95,7 @@ async fn answer(end: End, charge: Charge) -> Result<Response<BoxBody>, std::io::
         End::Fails => return Err(std::io::Error::other("broken")),
         End::Panics => panic!("a handler's mistake"),
         End::Leaves => std::future::pending().await,
-        End::LeavesInBody => {}
+        End::LeavesInBody | End::LosesStatus | End::CallsFromWeb => {}
         End::TimesOut => {
             charge.note_timeout();
             response = response.status(503);
@@ -125,10 +131,15 @@ async fn run(rule: ChargeRule, end: End, outcome: Outcome, status: u16, is_charg
         answer(end, charge)
     }));
     let mut request = stage.request();
-    if matches!(end, End::Calls(_)) {
+    let content_type = match end {
+        End::Calls(_) | End::LosesStatus => Some("application/grpc"),
+        End::CallsFromWeb => Some("application/grpc-web+proto"),
+        _ => None,
+    };
+    if let Some(content_type) = content_type {
         request
             .headers_mut()
-            .insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
+            .insert(CONTENT_TYPE, content_type.parse().unwrap());
     }
     let served = tokio::spawn(async move {
         let mut response = Box::pin(service.oneshot(request));
@@ -241,7 +252,9 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
             }
         });
         run(rule, end, outcome, status, !is_success).await;
-        let ending = *asked.lock().unwrap().last().unwrap();
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked.len(), 1, "{end:?}");
+        let ending = asked[0];
         assert_eq!(ending.outcome(), outcome, "{end:?}");
         let known = matches!(end, End::Leaves | End::Fails | End::Panics);
         assert_eq!(
@@ -251,9 +264,40 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
         );
         let grpc = match end {
             End::Calls(status) => Some(status),
+            // UNKNOWN, as for its caller.
+            End::LosesStatus => Some(2),
             _ => None,
         };
         assert_eq!(ending.grpc_status(), grpc, "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_not_asked_before_the_end_and_the_head_counts_what_a_success_takes() {
+    let stage = Stage::new(FIVE).await;
+    let asked: Arc<Mutex<Vec<Ending>>> = Arc::default();
+    let rule = ChargeRule::when({
+        let asked = Arc::clone(&asked);
+        move |ending| {
+            asked.lock().unwrap().push(*ending);
+            ending.status().is_none_or(|status| status != 404)
+        }
+    });
+    for (status, used, charged) in [(200, 1, 1), (500, 1, 2), (404, 3, 2), (200, 3, 3)] {
+        let answering = handler(move |request: Request<Full<Bytes>>| {
+            answer(
+                End::Answers(status),
+                request.extensions().get::<Charge>().unwrap().clone(),
+            )
+        });
+        let layer = stage.meter.layer("facts").charge(rule.clone());
+        let response = layer.layer(answering).oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.headers()["x-ratelimit-used"], used.to_string());
+        assert_eq!(asked.lock().unwrap().len(), 0);
+        response.into_body().collect().await.unwrap();
+        assert_eq!(std::mem::take(&mut *asked.lock().unwrap()).len(), 1);
+        stage.events().await;
+        assert_eq!(stage.balance().await.used, Units::new(charged));
     }
 }
 

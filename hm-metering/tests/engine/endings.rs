@@ -1,12 +1,14 @@
 //! Each way in which a request can end: one event, one settlement, the right charge.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use hm_metering::usage::{Event, Outcome};
-use hm_metering::{Charge, MeterName, ReplicaId, Units};
+use hm_metering::{Admit, Call, Charge, MeterName, Operation, OperationName, ReplicaId, Units};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -407,6 +409,57 @@ async fn a_handler_says_what_the_request_really_took() {
     assert_eq!(
         event.tags,
         tags.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_before_its_handler_was_called_costs_nothing() {
+    let stage = Stage::new(FIVE).await;
+    let request = stage.request();
+    let call = Call::new(request.method(), request.headers(), "/facts");
+    let operation = Arc::new(Operation::new(OperationName::from_static("facts")));
+    let admission = match stage.meter.admit(&operation, call) {
+        Admit::Ready(decision) => decision,
+        Admit::Pending(decision) => decision.await,
+    };
+    drop(admission.unwrap());
+    let event = ended(&stage, Outcome::NotReached, 503, 0).await;
+    assert_eq!((event.bytes_out, event.first_byte_us), (0, None));
+}
+
+#[tokio::test]
+async fn an_event_says_how_much_came_and_when_the_answer_began_and_ended() {
+    let millis = Duration::from_millis;
+    let stage = Stage::new(FIVE).await;
+    let clock = stage.clock.clone();
+    let slow = handler(move |_| {
+        let clock = clock.clone();
+        async move {
+            clock.advance(millis(30));
+            let frames = futures_util::stream::iter([(20, "fac"), (25, "ts"), (5, "")]);
+            Ok(Response::new(StreamBody::new(frames.map(move |(took, text)| {
+                clock.advance(millis(took));
+                data(text)
+            }))))
+        }
+    });
+    let mut request = stage.request();
+    request
+        .headers_mut()
+        .insert("content-length", "1234".parse().unwrap());
+    let response = stage
+        .meter
+        .layer("facts")
+        .layer(slow)
+        .oneshot(request)
+        .await
+        .unwrap();
+    response.into_body().collect().await.unwrap();
+    let event = ended(&stage, Outcome::Completed, 200, 1).await;
+    assert_eq!((event.bytes_in, event.bytes_out), (1_234, 5));
+    assert_eq!(
+        (event.first_byte_us, event.response_time_us),
+        (Some(50_000), 80_000)
     );
 }
 

@@ -417,3 +417,16 @@ async fn a_journal_whose_files_are_gone_loses_them_and_nothing_that_comes_later(
         assert_eq!(next.events_lost(), 0);
     }
 }
+
+#[tokio::test]
+async fn an_interval_that_never_comes_round_leaves_the_journal_at_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = small(directory.path()).durability(Durability::Power(Duration::MAX));
+    let stage = Stage::with(&plan(10_000), Vec::new(), |builder| builder.journal(journal)).await;
+    // Many times what its files hold.
+    for _ in 0..60 {
+        serve(&stage.meter, &stage, 100).await;
+        assert!(stage.meter.flush(Duration::from_secs(10)).await);
+    }
+    assert!(stage.meter.shutdown(Duration::from_secs(10)).await.recorded);
+}

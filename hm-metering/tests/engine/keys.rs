@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
-use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch};
+use hm_metering::keys::{InvalidKey, IpAllow, KeyLimits, KeyPatch};
+use hm_metering::meter::{DecisionTrace, KeyState};
 use hm_metering::plan::RateLimit;
 use hm_metering::testing::StoreCall;
 use hm_metering::usage::Outcome;
@@ -325,5 +326,95 @@ async fn live_and_test_keys_are_told_apart_where_it_matters() {
         );
         let nested = layer().layer(layer().only_env(other).layer(handler(facts)));
         assert_eq!(nested.oneshot(stage.request()).await.unwrap().status(), 403);
+    }
+}
+
+/// A request's status, and what operators are told of its key.
+async fn state(stage: &Stage) -> (u16, Option<KeyState>) {
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    let response = service.oneshot(stage.request()).await.unwrap();
+    let trace = response.extensions().get::<DecisionTrace>();
+    (response.status().as_u16(), trace.map(DecisionTrace::key_state))
+}
+
+const fn not_accepted(reason: InvalidKey) -> (u16, Option<KeyState>) {
+    (401, Some(KeyState::NotAccepted(reason)))
+}
+
+#[tokio::test]
+async fn a_key_is_not_accepted_before_its_time() {
+    let hour = Duration::from_secs(3_600);
+    let stage = Stage::with_key(FIVE, |key, now| key.not_before = Some(now.plus(hour))).await;
+    assert_eq!(state(&stage).await, not_accepted(InvalidKey::NotYetValid));
+    stage.clock.advance(hour);
+    assert_eq!(state(&stage).await, (200, None));
+    assert_eq!(
+        stage.events().await.len(),
+        1,
+        "who is not accepted is in no ledger"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_switched_off_is_not_accepted_until_it_is_on_again() {
+    let stage = Stage::new(FIVE).await;
+    assert_eq!(state(&stage).await, (200, None));
+    for (is_active, expected) in [
+        (false, not_accepted(InvalidKey::Disabled)),
+        (true, (200, None)),
+        (false, not_accepted(InvalidKey::Disabled)),
+    ] {
+        let patch = KeyPatch {
+            is_active: Some(is_active),
+            ..KeyPatch::default()
+        };
+        let changed = stage
+            .store
+            .update(stage.account, stage.key_id, &patch, stage.now())
+            .await;
+        changed.unwrap();
+        stage.meter.forget_key(stage.key_id);
+        for _ in 0..2 {
+            assert_eq!(state(&stage).await, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_key_of_a_closed_account_is_accepted() {
+    let stage = Stage::new(FIVE).await;
+    assert_eq!(state(&stage).await, (200, None));
+    assert!(stage.store.close_account(stage.account));
+    stage.meter.forget_account(stage.account);
+    for _ in 0..2 {
+        assert_eq!(state(&stage).await, not_accepted(InvalidKey::Disabled));
+    }
+    let other = stage.another_key().await;
+    let told = send(stage.meter.layer("facts"), with_key(other.presented().expose()));
+    assert_eq!(told.await.status, 401);
+}
+
+#[tokio::test]
+async fn an_empty_header_is_no_key() {
+    let stage = Stage::new(FIVE).await;
+    let key = format!("Bearer {}", stage.key.expose());
+    for (own, authorization, status) in [
+        ("", None, 401),
+        ("", Some(key.as_str()), 200),
+        ("  ", Some(key.as_str()), 200),
+        ("", Some("Basic dTpw"), 401),
+        ("", Some("Bearer of-another-system"), 401),
+    ] {
+        let mut request = with_key(own);
+        if let Some(value) = authorization {
+            request
+                .headers_mut()
+                .insert("authorization", value.parse().unwrap());
+        }
+        let told = send(stage.meter.layer("facts"), request).await;
+        assert_eq!(told.status, status, "{own:?} {authorization:?}");
+        if authorization.is_none_or(|value| value.starts_with("Basic")) {
+            assert_eq!(told.body["code"], "missing_api_key");
+        }
     }
 }

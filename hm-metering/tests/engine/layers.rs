@@ -1,12 +1,22 @@
 //! Layers around layers, and services that are not ready.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use hm_metering::{Charge, MeterName, RequestId, Units};
-use http::{Request, Response};
+use hm_metering::usage::Outcome;
+use hm_metering::{Charge, ChargeRule, MeterName, RateLimitLayer, RequestId, Units};
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use salvo::prelude::*;
+use salvo::test::{ResponseExt, TestClient};
 use tower::{Layer, Service, ServiceExt};
 
+use crate::log::{heard, listen};
 use crate::stage::{FIVE, Stage, facts, handler};
+
+/// What is said where a request passes two layers of one meter.
+const TWICE: &str = "a request passes two metering layers; the inner one charges nothing";
 
 #[tokio::test]
 async fn applied_twice_it_charges_once() {
@@ -39,6 +49,195 @@ async fn an_inner_layer_still_asks_for_its_scope() {
         .await
         .unwrap();
     assert_eq!(served.status(), 200);
+}
+
+/// A request's status, headers and problem document.
+async fn ask<S, B>(service: S, request: Request<Full<Bytes>>) -> (u16, HeaderMap, serde_json::Value)
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = std::io::Error>,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let problem = serde_json::from_slice(&body).unwrap_or_default();
+    (parts.status.as_u16(), parts.headers, problem)
+}
+
+/// Checks that the last of this many events is a refusal that cost nothing, with the id that the caller was told.
+async fn refused(stage: &Stage, events: usize, code: &str, told: (u16, HeaderMap, serde_json::Value)) {
+    let (status, headers, problem) = told;
+    let all = stage.events().await;
+    assert_eq!(all.len(), events);
+    let event = all.last().unwrap();
+    assert_eq!(
+        (event.outcome, event.status, event.refusal.as_deref()),
+        (Outcome::Refused, status, Some(code))
+    );
+    assert_eq!((event.operation.as_str(), event.units.len()), ("api", 0));
+    assert_eq!(headers["x-request-id"], event.request_id.as_str());
+    assert_eq!(problem["code"], code);
+    assert_eq!(problem["requestId"], event.request_id.as_str());
+    let charged = all.iter().map(|event| event.units_of(&MeterName::REQUESTS).get());
+    let charged: u64 = charged.sum();
+    assert_eq!(headers["x-ratelimit-used"], charged.to_string());
+    assert_eq!(stage.balance().await.used, Units::new(charged));
+}
+
+#[tokio::test]
+async fn what_an_inner_layer_refuses_is_recorded_as_refused_and_costs_nothing() {
+    for rule in [ChargeRule::OnSuccess, ChargeRule::Always] {
+        let stage = Stage::new(FIVE).await;
+        let outer = stage.meter.layer("api").charge(rule);
+        let inner = stage.meter.layer("admin").require_scope("admin");
+        let told = ask(outer.layer(inner.layer(handler(facts))), stage.request()).await;
+        assert_eq!(told.0, 403);
+        refused(&stage, 1, "missing_scope", told).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_rate_limit_inside_refuses_is_recorded_as_refused_and_costs_nothing() {
+    let stage = Stage::new(FIVE).await;
+    let inside = RateLimitLayer::new(1, Duration::from_secs(3_600)).layer(handler(facts));
+    let service = stage.meter.layer("api").layer(inside);
+    assert_eq!(ask(service.clone(), stage.request()).await.0, 200);
+    let told = ask(service, stage.request()).await;
+    assert_eq!(told.0, 429);
+    assert!(told.1.contains_key("retry-after"));
+    refused(&stage, 2, "rate_limited", told).await;
+}
+
+#[tokio::test]
+async fn in_salvo_too_what_is_refused_inside_costs_nothing() {
+    #[handler]
+    async fn facts() -> &'static str {
+        "facts"
+    }
+    let stage = Stage::new(FIVE).await;
+    let api = || Router::with_path("api").hoop(stage.meter.layer("api").hoop());
+    let scoped = Router::with_path("scoped").hoop(stage.meter.layer("admin").require_scope("admin").hoop());
+    let limited =
+        Router::with_path("limited").hoop(RateLimitLayer::new(1, Duration::from_secs(3_600)).hoop());
+    let router = Router::new()
+        .push(api().push(scoped.get(facts)))
+        .push(api().push(limited.get(facts)));
+    let service = salvo::Service::new(router);
+    let cases = [
+        ("limited", 200, ""),
+        ("limited", 429, "rate_limited"),
+        ("scoped", 403, "missing_scope"),
+    ];
+    for (number, (path, status, code)) in cases.into_iter().enumerate() {
+        let mut response = TestClient::get(format!("http://localhost/api/{path}"))
+            .add_header("x-api-key", stage.key.expose(), true)
+            .send(&service)
+            .await;
+        assert_eq!(response.status_code.map(|status| status.as_u16()), Some(status));
+        if status != 200 {
+            let problem = response.take_json().await.unwrap();
+            let told = (status, response.headers().clone(), problem);
+            refused(&stage, number + 1, code, told).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_layers_of_one_meter_are_mentioned_once_and_not_for_each_request() {
+    let stage = Stage::new(FIVE).await;
+    listen();
+    let layer = stage.meter.layer("facts");
+    let service = stage.meter.layer("api").layer(layer.layer(handler(facts)));
+    for _ in 0..3 {
+        assert_eq!(ask(service.clone(), stage.request()).await.0, 200);
+    }
+    assert_eq!(heard().events_of(TWICE).len(), 1);
+}
+
+#[tokio::test]
+async fn layers_of_two_meters_both_meter_and_neither_does_so_twice() {
+    let (ours, upstream) = (Stage::new(FIVE).await, Stage::new(FIVE).await);
+    let account = upstream.account;
+    let asking = handler(move |request: Request<Full<Bytes>>| async move {
+        assert_eq!(
+            request
+                .extensions()
+                .get::<Charge>()
+                .unwrap()
+                .principal()
+                .account(),
+            account
+        );
+        facts(request).await
+    });
+    // It is ours again behind the other one.
+    let again = ours.meter.layer("again").layer(asking);
+    let client = upstream.meter.layer("upstream").layer(again);
+    let key = upstream.key.expose().to_owned();
+    // A gateway sends on what it gets, extensions included.
+    let gateway = handler(move |mut request: Request<Full<Bytes>>| {
+        request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        client.clone().oneshot(request)
+    });
+    let service = ours.meter.layer("api").layer(gateway);
+    assert_eq!(ask(service.clone(), ours.request()).await.0, 200);
+    let (mine, theirs) = (ours.event().await, upstream.event().await);
+    for event in [&mine, &theirs] {
+        assert_eq!(event.units_of(&MeterName::REQUESTS), Units::ONE);
+    }
+    assert_eq!(theirs.operation.as_str(), "upstream");
+    assert_eq!(theirs.request_id, mine.request_id, "it is one request");
+    assert_eq!(ours.balance().await.used, Units::ONE);
+    assert_eq!(upstream.balance().await.used, Units::ONE);
+    // What is left upstream holds, whatever is left of ours.
+    let direct = upstream.meter.layer("upstream").layer(handler(facts));
+    for _ in 0..4 {
+        assert_eq!(ask(direct.clone(), upstream.request()).await.0, 200);
+    }
+    assert_eq!(ask(service, ours.request()).await.0, 429);
+    assert_eq!(upstream.events().await.len(), 6);
+    assert_eq!(ours.balance().await.used, Units::ONE);
+}
+
+#[tokio::test]
+async fn in_salvo_too_a_handler_of_another_meter_meters() {
+    #[handler]
+    async fn facts() -> &'static str {
+        "facts"
+    }
+    let (ours, other) = (Stage::new(FIVE).await, Stage::new(FIVE).await);
+    let theirs = http::HeaderValue::from_str(other.key.expose()).unwrap();
+    let router = Router::with_path("facts")
+        .hoop(ours.meter.layer("api").hoop())
+        .hoop(SwapKey(theirs))
+        .hoop(other.meter.layer("inner").hoop())
+        .hoop(ours.meter.layer("again").hoop())
+        .get(facts);
+    let response = TestClient::get("http://localhost/facts")
+        .add_header("x-api-key", ours.key.expose(), true)
+        .send(&salvo::Service::new(router))
+        .await;
+    assert_eq!(response.status_code, Some(StatusCode::OK));
+    drop(response);
+    for stage in [&ours, &other] {
+        assert_eq!(stage.event().await.units_of(&MeterName::REQUESTS), Units::ONE);
+        assert_eq!(stage.balance().await.used, Units::ONE);
+    }
+}
+
+struct SwapKey(http::HeaderValue);
+
+#[salvo::async_trait]
+impl Handler for SwapKey {
+    async fn handle(
+        &self,
+        req: &mut salvo::Request,
+        _: &mut Depot,
+        _: &mut salvo::Response,
+        _: &mut FlowCtrl,
+    ) {
+        req.headers_mut().insert("x-api-key", self.0.clone());
+    }
 }
 
 #[tokio::test]

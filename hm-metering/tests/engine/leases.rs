@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hm_metering::testing::StoreCall;
-use hm_metering::{Charge, Meter, MeterName, PlanId, StoreErrorKind, Units};
+use hm_metering::{Charge, Meter, MeterName, OnUnavailable, PlanId, RateLimitLayer, StoreErrorKind, Units};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -302,4 +302,72 @@ async fn others_use_is_asked_for_once_a_second_however_often_events_are_recorded
     }
     let asked = stage.flaky.calls().since(&before).of(StoreCall::Balances);
     assert!((4..=6).contains(&asked), "{asked} times in 5 seconds");
+}
+
+#[tokio::test]
+async fn a_shutdown_may_take_as_long_as_it_takes() {
+    let stage = Stage::new(&plan(100)).await;
+    assert_eq!(status(&stage.meter, &stage).await, 200);
+    let report = stage.meter.shutdown(Duration::MAX).await;
+    assert!(report.recorded && report.released, "{report:?}");
+    let balance = stage.balance().await;
+    assert_eq!((balance.used, balance.leased), (Units::ONE, Units::ZERO));
+}
+
+#[tokio::test]
+async fn every_interval_and_bound_may_be_as_long_as_can_be() {
+    let longest = Duration::MAX;
+    let stage = Stage::with(&plan(100), Vec::new(), |builder| {
+        builder
+            .staleness(longest)
+            .feed_interval(longest)
+            .flush_interval(longest)
+            .store_timeout(longest)
+            .record_timeout(longest)
+    })
+    .await;
+    let open = OnUnavailable::Open { at_most: longest };
+    let service = stage
+        .meter
+        .layer("facts")
+        .on_unavailable(open)
+        .layer(handler(facts));
+    for _ in 0..3 {
+        let response = service.clone().oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap();
+        stage.clock.advance(Duration::from_secs(86_400));
+    }
+    assert!(stage.meter.flush(longest).await);
+    let limited = RateLimitLayer::new(1, longest).layer(handler(facts));
+    for expected in [200, 429] {
+        let response = limited.clone().oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.status(), expected);
+    }
+    let report = stage.meter.shutdown(longest).await;
+    assert!(report.recorded && report.released, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_operation_under_way_however_long_stores_may_take() {
+    let stage = Stage::with(&plan(100), Vec::new(), |builder| {
+        builder.store_timeout(Duration::MAX)
+    })
+    .await;
+    assert_eq!(status(&stage.meter, &stage).await, 200);
+    stage.flaky.hang();
+    // It waits for units, and leaves; the store is still being asked.
+    let asking = tokio::time::timeout(Duration::from_millis(50), send(&stage.meter, &stage, 90));
+    assert!(asking.await.is_err());
+    let ending = tokio::spawn({
+        let meter = stage.meter.clone();
+        async move { meter.shutdown(Duration::MAX).await }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    stage.flaky.recover();
+    let report = ending.await.unwrap();
+    assert!(report.recorded && report.released, "{report:?}");
+    assert_eq!(stage.balance().await.leased, Units::ZERO);
 }

@@ -1,10 +1,14 @@
 //! Rates and quotas through the layer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hm_metering::usage::Outcome;
-use hm_metering::{HeaderDraft, HeaderStyle, MeterName, ResetFormat, Units, UsageStore};
+use hm_metering::{
+    DecisionTrace, HeaderDraft, HeaderStyle, MeterName, Plan, PlanSource, Principal, Quota, RateLimit,
+    ResetFormat, StoreResult, Units, UsageStore,
+};
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -113,6 +117,44 @@ async fn every_rate_that_refuses_is_named() {
         problem["violated-policies"],
         serde_json::json!(["hour", "minute"])
     );
+}
+
+/// Says that one plan holds for everybody, and checks nothing.
+struct OnePlan(Arc<Plan>);
+
+#[async_trait::async_trait]
+impl PlanSource for OnePlan {
+    async fn plan_for(&self, _: &Principal) -> StoreResult<Arc<Plan>> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn limits_that_a_source_gives_one_name_are_told_apart() {
+    let plan = Plan::new("free")
+        .rate(RateLimit::per_hour(2))
+        .quota(Quota::per_hour(500));
+    let source = OnePlan(Arc::new(plan));
+    let stage = Stage::with(FIVE, Vec::new(), |builder| builder.plans(source)).await;
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    for status in [200, 200, 429] {
+        let response = service.clone().oneshot(stage.request()).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(
+            response.headers()["ratelimit-policy"],
+            "\"hour\";q=500;w=3600, \"hour-rate\";q=2;w=3600"
+        );
+        if status == 429 {
+            let trace = response.extensions().get::<DecisionTrace>().unwrap().clone();
+            let named: Vec<_> = trace
+                .limits()
+                .iter()
+                .map(|limit| (limit.name, limit.violated, limit.used.map(Units::get)))
+                .collect();
+            assert_eq!(named, [("hour-rate", true, None), ("hour", false, Some(2))]);
+            assert_eq!(body(response).await["violated-policies"][0], "hour-rate");
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,14 @@ const FREE: PlanId = PlanId::from_static("free");
 const PRO: PlanId = PlanId::from_static("pro");
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Both periods begin with the day on which the account did.
+const DAILY: &str = r#"
+    [free]
+    quotas = [{ meter = "requests", limit = 100, period = "day" }]
+    [pro]
+    quotas = [{ meter = "requests", limit = 10000, period = "anchored_month" }]
+"#;
+
 /// A request's status, and the limit, used and remaining units of its headers.
 async fn ask(stage: &Stage) -> (u16, String, String, String) {
     let service = stage.meter.layer("facts").layer(handler(facts));
@@ -109,4 +117,70 @@ async fn a_downgrade_at_once_leaves_nothing_and_takes_nothing_back() {
     // What was used is neither lost nor forgiven: in the next plan it counts again.
     make(&stage, &change(&FREE, &PRO, When::ByRule, stage.now()));
     assert_eq!(ask(&stage).await, answer(200, [10, 8, 2]));
+}
+
+/// What a request's answer says of its period: its end, its length in the policy, and what was used in it.
+async fn period(stage: &Stage) -> (String, String, u32) {
+    let service = stage.meter.layer("facts").layer(handler(facts));
+    let response = service.oneshot(stage.request()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers()[name].to_str().unwrap();
+    let (_, length) = header("ratelimit-policy").rsplit_once("w=").unwrap();
+    let told = (
+        header("x-ratelimit-reset").to_owned(),
+        length.to_owned(),
+        header("x-ratelimit-used").parse().unwrap(),
+    );
+    response.into_body().collect().await.unwrap();
+    told
+}
+
+fn told(reset: &str, length: &str, used: u32) -> (String, String, u32) {
+    (reset.to_owned(), length.to_owned(), used)
+}
+
+async fn move_to(stage: &Stage, plan: PlanId) {
+    assert!(stage.store.set_plan(stage.account, plan));
+    stage.meter.forget_account(stage.account);
+}
+
+#[tokio::test]
+async fn a_period_that_gets_longer_goes_on_to_its_new_end() {
+    let stage = Stage::with(DAILY, Vec::new(), |builder| {
+        let never = Duration::from_secs(1_000_000);
+        builder
+            .flush_interval(never)
+            .feed_interval(never)
+            .staleness(never)
+    })
+    .await;
+    assert_eq!(period(&stage).await, told("2026-11-26", "86400", 1));
+    move_to(&stage, PRO).await;
+    assert_eq!(period(&stage).await, told("2026-12-25", "2592000", 2));
+    // The day is over, and the month is not.
+    stage.clock.advance(Duration::from_secs(86_400));
+    for used in 3..100 {
+        assert_eq!(period(&stage).await, told("2026-12-25", "2592000", used));
+        tokio::task::yield_now().await;
+    }
+    let before = stage.flaky.calls();
+    for used in 100..110 {
+        assert_eq!(period(&stage).await, told("2026-12-25", "2592000", used));
+    }
+    let since = stage.flaky.calls().since(&before);
+    assert_eq!(since.total(), 0, "{since:?}");
+    assert!(stage.meter.shutdown(Duration::from_secs(5)).await.released);
+    let balance = stage.balance().await;
+    assert_eq!((balance.used.get(), balance.leased.get()), (109, 0));
+}
+
+#[tokio::test]
+async fn a_period_that_gets_shorter_ends_where_it_now_does() {
+    let stage = Stage::new(DAILY).await;
+    move_to(&stage, PRO).await;
+    assert_eq!(period(&stage).await, told("2026-12-25", "2592000", 1));
+    move_to(&stage, FREE).await;
+    assert_eq!(period(&stage).await, told("2026-11-26", "86400", 2));
+    stage.clock.advance(Duration::from_secs(86_400));
+    assert_eq!(period(&stage).await, told("2026-11-27", "86400", 1));
 }

@@ -119,6 +119,7 @@ pub(super) async fn save(
             .on_conflict(
                 OnConflict::columns([Column::AccountId, Column::Meter, Column::PeriodStart])
                     .update_columns([
+                        Column::PeriodEnd,
                         Column::Used,
                         Column::Leased,
                         Column::Token,

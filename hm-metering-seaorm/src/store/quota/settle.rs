@@ -57,6 +57,8 @@ pub(in crate::store) async fn apply(
         let counter = counters.get_mut(&key).ok_or(Failure::CORRUPT)?;
         let used = Units::from_i64(counter.used).plus(settlement.units);
         counter.used = used.as_i64();
+        // Periods of two rules may begin at the same moment, and are one counter then.
+        counter.period_end = counter.period_end.max(settlement.key.period.end.as_micros());
         counter.quota = settlement.limit.map(Units::as_i64);
         counter.tier = settlement.plan.as_str().to_owned();
         counter.updated_at = now.as_micros();

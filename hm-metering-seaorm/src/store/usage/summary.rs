@@ -29,6 +29,7 @@ pub(in crate::store) fn of(settlements: &[Settlement], events: &[Event], now: Ti
             .entry(CounterKey::of(&settlement.key))
             .or_insert_with(|| fresh(settlement, now));
         sum.units = Units::from_i64(sum.units).plus(settlement.units).as_i64();
+        sum.period_end = Ord::max(sum.period_end, settlement.key.period.end.as_micros());
         sum.tier = settlement.plan.as_str().to_owned();
         sum.quota_limit = settlement.limit.map(Units::as_i64);
     }
@@ -78,7 +79,8 @@ fn count(sums: &mut BTreeMap<CounterKey, Model>, events: &[Event]) {
     }
 }
 
-/// Adds to what is there. Plan and limit are those of the latest flush.
+/// Adds to what is there. Plan and limit are those of the latest flush. Where periods of two rules began at the same moment,
+/// the last of their ends counts.
 pub(in crate::store) async fn add(transaction: &DatabaseTransaction, rows: &[Model]) -> Result<(), Failure> {
     let backend = transaction.get_database_backend();
     for chunk in rows.chunks(sql::rows_max(10)) {
@@ -87,6 +89,8 @@ pub(in crate::store) async fn add(transaction: &DatabaseTransaction, rows: &[Mod
             let new = sql::excluded(backend, column);
             upsert.value(column, unless_closed(column, new));
         }
+        let later = sql::max_excluded::<Entity>(backend, Column::PeriodEnd);
+        upsert.value(Column::PeriodEnd, unless_closed(Column::PeriodEnd, later));
         for column in [Column::Count, Column::Units] {
             let new = sql::add_excluded::<Entity>(backend, column);
             upsert.value(column, unless_closed(column, new));

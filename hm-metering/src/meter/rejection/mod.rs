@@ -18,6 +18,8 @@ use crate::operation::Operation;
 use crate::principal::Principal;
 use crate::refusal::{Refusal, RefusalKind};
 
+/// The media type of gRPC itself.
+const GRPC: &str = "application/grpc";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A refused request. Its parts are the answer to the caller.
@@ -30,6 +32,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Rejection {
     trace: DecisionTrace,
     form: Form,
+    is_head: bool,
 }
 
 /// What an answer has to look like.
@@ -49,11 +52,18 @@ pub(crate) struct Asked {
     pub(crate) form: Form,
     pub(crate) operation: Option<Arc<Operation>>,
     pub(crate) principal: Option<Principal>,
+    /// Whether it was for a head, whose answer has no body.
+    pub(crate) is_head: bool,
 }
 
 impl Form {
     pub(crate) const fn is_grpc(self) -> bool {
         matches!(self, Self::Grpc(_))
+    }
+
+    /// Whether its status comes in the answer's head or trailers: gRPC-Web has it in the body.
+    pub(crate) fn has_status_in_headers(self) -> bool {
+        matches!(self, Self::Grpc(media_type) if media_type == GRPC)
     }
 
     /// What the caller of a request with these headers understands.
@@ -68,7 +78,7 @@ impl Form {
         let types = [
             ("application/grpc-web-text", "application/grpc-web-text+proto"),
             ("application/grpc-web", "application/grpc-web+proto"),
-            ("application/grpc", "application/grpc"),
+            (GRPC, GRPC),
         ];
         let is_sent = |prefix: &str| {
             sent.get(..prefix.len())
@@ -100,6 +110,7 @@ impl Rejection {
         Self {
             trace,
             form: asked.form,
+            is_head: asked.is_head,
         }
     }
 
@@ -137,7 +148,7 @@ impl Rejection {
         }
     }
 
-    /// Writes the answer's headers, those of the body included.
+    /// Writes the answer's headers, those of the body included. Those of a refused HEAD are of the body that a GET would have.
     pub fn write_headers(&self, body: &Bytes, headers: &mut HeaderMap) {
         let retry_after = self.refusal().retry_after();
         let id = self.request_id();
@@ -162,7 +173,12 @@ impl Rejection {
                     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
                 }
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+                let length = if self.is_head {
+                    self.document().len()
+                } else {
+                    body.len()
+                };
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             }
             Form::Grpc(media_type) => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -178,13 +194,17 @@ impl Rejection {
         extensions.insert(self.trace.clone());
     }
 
-    /// The answer's body: a problem document, or nothing where the caller speaks gRPC.
+    /// The answer's body: a problem document, or nothing where the caller speaks gRPC or asked for a head.
     #[must_use]
     pub fn body(&self) -> Bytes {
         match self.form {
-            Form::Problem => problem::document(self.refusal(), self.request_id()),
-            Form::Grpc(_) => Bytes::new(),
+            Form::Problem if !self.is_head => self.document(),
+            Form::Problem | Form::Grpc(_) => Bytes::new(),
         }
+    }
+
+    fn document(&self) -> Bytes {
+        problem::document(self.refusal(), self.request_id())
     }
 }
 

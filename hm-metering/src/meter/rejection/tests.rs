@@ -34,6 +34,7 @@ fn rejected(refusal: Refusal, form: Form) -> (Rejection, HeaderMap) {
         form,
         operation: None,
         principal: Some(Principal::new(account, plan, Timestamp::MIN)),
+        is_head: false,
     };
     let rejection = Rejection::new(refusal, None, asked);
     let mut headers = HeaderMap::new();

@@ -11,7 +11,7 @@ use super::style::{HeaderDraft, HeaderStyle, ResetFormat};
 use super::text::{plain_name, quoted, seconds_up};
 use crate::name::MeterName;
 use crate::period::Period;
-use crate::plan::{Plan, Quota};
+use crate::plan::{LimitNames, Plan};
 use crate::units::Units;
 
 /// Everything about a plan, and one of its quotas in one period, that does not move.
@@ -23,6 +23,8 @@ pub(crate) struct LimitShape {
     pub(super) quota: Option<QuotaShape>,
     /// One for each of the plan's rates.
     pub(super) rates: Box<[Shown]>,
+    /// The names of the plan's concurrency limits.
+    concurrency: Box<[String]>,
     /// The headers of answers.
     pub(super) template: Template,
 }
@@ -58,14 +60,16 @@ impl LimitShape {
                 period,
                 meter: quota.meter.clone(),
                 limit: quota.limit,
-                shown: Shown::new(style, &quota_name(quota), quota.limit),
+                shown: Shown::new(style, &quota.name(), quota.limit),
                 reset: style.classic().and_then(|format| fixed_reset(format, period)),
             })
         });
+        let names = LimitNames::of(plan, plain_name);
         let rates: Box<[Shown]> = plan
             .rates
             .iter()
-            .map(|rate| Shown::new(style, &rate.name, Some(Units::from(rate.limit))))
+            .zip(names.rates)
+            .map(|(rate, name)| Shown::new(style, &name, Some(Units::from(rate.limit))))
             .collect();
         let policy = style
             .draft()
@@ -76,6 +80,7 @@ impl LimitShape {
             template: Template::new(style, quota.as_ref(), &rates, policy),
             quota,
             rates,
+            concurrency: names.concurrency.into(),
         }
     }
 
@@ -89,6 +94,11 @@ impl LimitShape {
     /// The name of the rate limit at `position`, as headers show it.
     pub(crate) fn rate_name(&self, position: usize) -> &str {
         self.rates.get(position).map_or("", |rate| &rate.name)
+    }
+
+    /// The name of the concurrency limit at `position`, as refusals tell it.
+    pub(crate) fn concurrency_name(&self, position: usize) -> &str {
+        self.concurrency.get(position).map_or("", String::as_str)
     }
 
     /// The name of the quota, as headers show it.
@@ -112,16 +122,6 @@ impl Shown {
             }),
             state: state.into(),
         }
-    }
-}
-
-/// A quota's name: that of its period, after the meter's unless it counts what everybody means.
-fn quota_name(quota: &Quota) -> String {
-    let period = quota.period.name();
-    if quota.meter == MeterName::REQUESTS {
-        String::from(period)
-    } else {
-        format!("{}-{period}", quota.meter)
     }
 }
 

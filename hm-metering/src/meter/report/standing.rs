@@ -84,9 +84,13 @@ pub(crate) fn refuse_for_rate(
 
 /// Refuses for a concurrency limit.
 pub(crate) fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit, now: Now) -> Decision {
+    let report = report(account, 0, now);
+    let mut limits = account.plan().concurrency.iter();
+    let position = limits.position(|own| std::ptr::eq(own, limit));
+    let name = position.map_or(&*limit.name, |position| report.shape.concurrency_name(position));
     let refusal = Refusal::new(RefusalKind::ConcurrencyLimited)
         .with_limit(ViolatedLimit {
-            name: limit.name.clone(),
+            name: name.to_owned(),
             limit: Units::from(limit.limit),
             remaining: Units::ZERO,
             elsewhere: Units::ZERO,
@@ -94,7 +98,7 @@ pub(crate) fn refuse_for_concurrency(account: &Account, limit: &ConcurrencyLimit
             reset: None,
         })
         .with_retry_after(SLOT_FREE_AFTER);
-    Decision::Refused(refusal, report(account, 0, now))
+    Decision::Refused(refusal, report)
 }
 
 /// Refuses since the quota store can't answer.

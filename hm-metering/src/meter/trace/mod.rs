@@ -184,7 +184,11 @@ impl DecisionTrace {
             .collect();
         let shown = self.report().into_iter().flat_map(LimitReport::traces);
         for shown in shown {
-            match limits.iter_mut().find(|limit| limit.name == shown.name) {
+            // A key's own rate may have the name of the plan's quota.
+            let is_shown = |limit: &&mut LimitTrace<'_>| {
+                limit.name == shown.name && limit.reset.is_some() == shown.reset.is_some()
+            };
+            match limits.iter_mut().find(is_shown) {
                 Some(limit) => limit.used = shown.used,
                 None => limits.push(shown),
             }

@@ -47,7 +47,10 @@ impl LeaseBook {
             if !lease.window.busy.swap(true, Ordering::AcqRel) {
                 break;
             }
-            if timeout(self.store_timeout * 2, answer.changed()).await.is_err() {
+            if timeout(self.store_timeout.saturating_mul(2), answer.changed())
+                .await
+                .is_err()
+            {
                 return false;
             }
         }

@@ -4,10 +4,11 @@
 //! decides: units in it were debited from the store before, so taking them needs nobody's leave.
 
 mod rare;
+mod span;
 mod unanswered;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use once_cell::race::OnceBox;
@@ -19,7 +20,7 @@ use crate::period::Period;
 use crate::sync::{AtomicBool, AtomicU64};
 use crate::time::Timestamp;
 use crate::units::Units;
-use rare::{Rare, UNKNOWN};
+use rare::Rare;
 pub(crate) use unanswered::Exhaustion;
 
 /// A counter's local state. Times are nanoseconds of the monotonic clock.
@@ -41,7 +42,10 @@ pub(crate) struct Window {
     known: AtomicBool,
     /// Whether an operation of this counter is under way: one runs at a time.
     pub(super) busy: AtomicBool,
-    period: Period,
+    /// When its period begins, which it is known by.
+    start: Timestamp,
+    /// When its period ends, in microseconds. It changes with the plan only.
+    end: AtomicI64,
     /// Used as far as known, without what this process settled.
     others: AtomicU64,
     /// The part of `taken` that finished requests were charged.
@@ -78,7 +82,8 @@ impl Window {
             low_water: AtomicU32::new(0),
             known: AtomicBool::new(false),
             busy: AtomicBool::new(false),
-            period,
+            start: period.start,
+            end: AtomicI64::new(period.end.as_micros()),
             others: zero(),
             charged: zero(),
             shown: zero(),
@@ -98,16 +103,12 @@ impl Window {
         &self.meter
     }
 
-    pub(crate) const fn period(&self) -> Period {
-        self.period
-    }
-
     /// The counter's name in the store.
     pub(crate) fn key(&self) -> QuotaKey {
         QuotaKey {
             account: self.account,
             meter: MeterName::clone(&self.meter),
-            period: self.period,
+            period: self.period(),
         }
     }
 
@@ -117,44 +118,6 @@ impl Window {
 
     fn make_rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
-    }
-
-    /// Where the limit holds for a window that moves with time: since when units count.
-    pub(crate) fn since(&self) -> Option<Timestamp> {
-        let since = self.rare()?.since.load(Ordering::Acquire);
-        (since != UNKNOWN).then(|| Timestamp::from_micros(since))
-    }
-
-    /// Says so. It changes with the plan only.
-    pub(crate) fn set_since(&self, since: Option<Timestamp>) {
-        if since.is_some() || self.rare().is_some() {
-            let since = since.map_or(UNKNOWN, Timestamp::as_micros);
-            self.make_rare().since.store(since, Ordering::Release);
-        }
-    }
-
-    /// The stretch of time that the limit holds for: its end is when units come back, be it with the next period or, in a
-    /// window that moves, when its oldest units leave it.
-    pub(crate) fn span(&self) -> Period {
-        let Period { start, end } = self.period;
-        let Some((since, rare)) = self.since().zip(self.rare()) else {
-            return self.period;
-        };
-        let oldest = Timestamp::from_micros(rare.oldest.load(Ordering::Acquire).min(start.as_micros()));
-        // Each sub-period moves the window on by as much as it is later itself, so this is when `since` is past `oldest`.
-        let end = end.plus(oldest.since(since));
-        Period {
-            start: end.minus(start.since(since)),
-            end,
-        }
-    }
-
-    /// Learns when the oldest units that count were taken.
-    pub(crate) fn learn_oldest(&self, oldest: Option<Timestamp>) {
-        if oldest.is_some() || self.rare().is_some() {
-            let oldest = oldest.map_or(UNKNOWN, Timestamp::as_micros);
-            self.make_rare().oldest.store(oldest, Ordering::Release);
-        }
     }
 
     /// Whether `units` could be taken out of the lease. Takes nothing.

@@ -1,5 +1,6 @@
 use super::unanswered::STALE_FOR;
 use super::*;
+use crate::time::Timestamp;
 
 fn at(start: i64, end: i64, since: Option<i64>) -> Window {
     let period = Period {

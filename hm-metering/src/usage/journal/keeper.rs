@@ -35,7 +35,7 @@ impl Keeper {
     /// Works until it is dropped.
     pub(super) async fn run(self) {
         let mut forced = Forced::default();
-        let mut next_sync = self.sync_interval.map(|interval| Instant::now() + interval);
+        let mut next_sync = self.next_sync(Duration::MAX);
         let mut again = None;
         loop {
             tokio::select! {
@@ -43,7 +43,7 @@ impl Keeper {
                 () = until(again) => {}
                 () = until(next_sync) => {
                     let wait = self.force(&mut forced).await;
-                    next_sync = self.sync_interval.map(|interval| Instant::now() + interval.min(wait));
+                    next_sync = self.next_sync(wait);
                     continue;
                 }
             }
@@ -91,6 +91,11 @@ impl Keeper {
                 AGAIN
             }
         }
+    }
+
+    /// When everything is forced to the disk next, `wait` from now at the latest; none if that never comes.
+    fn next_sync(&self, wait: Duration) -> Option<Instant> {
+        Instant::now().checked_add(self.sync_interval?.min(wait))
     }
 }
 

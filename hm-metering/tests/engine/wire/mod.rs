@@ -4,6 +4,7 @@ mod disconnects;
 mod endings;
 mod expect;
 mod grpc;
+mod heads;
 mod streams;
 
 use std::convert::Infallible;
