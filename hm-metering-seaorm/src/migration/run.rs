@@ -166,7 +166,7 @@ pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), Migrate
 ///
 /// # Errors
 ///
-/// As [`up`]; it is tried once.
+/// As [`up`]; it is tried once. On MariaDB and MySQL some of the steps may have been taken back by then: [`status`] tells.
 pub async fn down<M: MigratorTrait>(db: &DatabaseConnection, count: u32) -> Result<(), MigrateError> {
     change::<M>(db, Way::Down(count)).await
 }

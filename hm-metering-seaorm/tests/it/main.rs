@@ -10,10 +10,12 @@
 
 mod accounts;
 mod addresses;
+mod broken_off;
 mod check;
 mod conformance;
 mod connections;
 mod contention;
+mod cutter;
 mod damage;
 mod differential;
 mod faults;
