@@ -15,6 +15,7 @@ mod check;
 mod conformance;
 mod connections;
 mod contention;
+mod counts;
 mod cutter;
 mod damage;
 mod differential;
