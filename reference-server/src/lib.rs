@@ -13,7 +13,7 @@ pub mod entity;
 pub mod error;
 pub mod explain;
 pub mod extract;
-mod jobs;
+pub mod jobs;
 pub mod metrics;
 pub mod middleware;
 pub mod migration;

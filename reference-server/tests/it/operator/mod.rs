@@ -6,6 +6,7 @@ mod import_files;
 mod import_keys;
 mod import_usage;
 mod migrate;
+mod months;
 mod place;
 mod prune;
 
