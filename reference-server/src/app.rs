@@ -18,7 +18,6 @@ use crate::config::{Config, JournalConfig};
 use crate::database::Database;
 use crate::domain::keys::{self, Keys};
 use crate::domain::usage::Usage;
-use crate::jobs;
 use crate::metrics::{Metrics, Upkeep};
 use crate::migration::Migrator;
 use crate::secret::Secret;
@@ -126,7 +125,6 @@ impl App {
         let store = SeaOrmStore::new(database.writer().clone())
             .with_reader(database.reader().clone())
             .with_operation_timeout(config.database.operation_timeout);
-        jobs::make_partitions(&store, clock.now()).await;
         let (format, peppers) = (config.keys.format.clone(), Peppers::new(pepper));
         let issuer = KeyIssuer::new(peppers.clone())
             .map_err(StartError::Random)?

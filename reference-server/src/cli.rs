@@ -13,6 +13,8 @@ Usage:
   hm-server [serve]            migrate the database, then serve until a signal comes
   hm-server migrate up         bring the database to this version's schema
   hm-server migrate down [N]   undo the last migration, or the last N
+  hm-server migrate months [N] on PostgreSQL, make the ledger's tables for this month and the next N (12), however long
+                               writers have to wait for that
   hm-server migrate status     list migrations and whether they are applied
   hm-server check [--repair]   compare quota counters, events and rollups, and say where they differ;
                                --repair makes rollups anew from the events
@@ -42,6 +44,10 @@ Settings come from the environment and from the TOML file that HM_CONFIG names. 
   JWT_SECRET, KEY_PEPPER, ADMIN_KEY                 secrets; needed in production
 ";
 
+/// How many months of the ledger are made ahead unless said, and at most.
+const MONTHS: u32 = 12;
+const MONTHS_MAX: u32 = 120;
+
 /// What the program is asked to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -51,6 +57,8 @@ pub enum Command {
     MigrateUp,
     /// Undo so many migrations.
     MigrateDown(u32),
+    /// Make the ledger's months, from this one to so many ahead.
+    MigrateMonths(u32),
     /// List migrations.
     MigrateStatus,
     /// Compare counters, events and rollups.
@@ -126,8 +134,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Ok(steps) if steps > 0 => Ok(Command::MigrateDown(steps)),
             _ => Err(format!("`{steps}` is not a number of migrations")),
         },
+        ["migrate", "months"] => Ok(Command::MigrateMonths(MONTHS)),
+        ["migrate", "months", months] => match months.parse() {
+            Ok(months) if (1..=MONTHS_MAX).contains(&months) => Ok(Command::MigrateMonths(months)),
+            _ => Err(format!(
+                "`{months}` is not a number of months from 1 to {MONTHS_MAX}"
+            )),
+        },
         ["migrate", "status"] => Ok(Command::MigrateStatus),
-        ["migrate"] => Err("`migrate` needs one of `up`, `down`, `status`".to_owned()),
+        ["migrate"] => Err("`migrate` needs one of `up`, `down`, `months`, `status`".to_owned()),
         ["check"] => Ok(Command::Check { repair: false }),
         ["check", "--repair"] => Ok(Command::Check { repair: true }),
         ["close-periods"] => Ok(Command::ClosePeriods),
@@ -225,6 +240,8 @@ mod tests {
         assert_eq!(parsed("migrate down"), Ok(Command::MigrateDown(1)));
         assert_eq!(parsed("migrate down 3"), Ok(Command::MigrateDown(3)));
         assert_eq!(parsed("migrate status"), Ok(Command::MigrateStatus));
+        assert_eq!(parsed("migrate months"), Ok(Command::MigrateMonths(12)));
+        assert_eq!(parsed("migrate months 3"), Ok(Command::MigrateMonths(3)));
         assert_eq!(parsed("check"), Ok(Command::Check { repair: false }));
         assert_eq!(parsed("check --repair"), Ok(Command::Check { repair: true }));
         assert_eq!(parsed("close-periods"), Ok(Command::ClosePeriods));
@@ -277,6 +294,7 @@ mod tests {
             ("migrate sideways", "migrate sideways"),
             ("migrate down none", "`none`"),
             ("migrate down 0", "`0`"),
+            ("migrate months 121", "1 to 120"),
             ("serve now", "serve now"),
             ("check --fix", "check --fix"),
             ("prune", "--keep-days"),

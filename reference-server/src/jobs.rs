@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hm_metering::Timestamp;
+use hm_metering::{StoreErrorKind, Timestamp};
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::operator::{self, CLOSING_GRACE};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::app::App;
 use crate::operator::CLOSED_AT_ONCE;
@@ -18,6 +18,8 @@ const TURNS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked whether a part of the ledger is missing. They are made two months ahead.
 const DAY: Duration = Duration::from_secs(86_400);
+/// How long making them is waited for. What is under way then goes on.
+const MAKING: Duration = Duration::from_secs(60);
 
 /// Does all of it until it is dropped. A transaction that is under way then goes on to its end.
 pub async fn run(app: App) {
@@ -69,22 +71,36 @@ pub async fn close_summaries(app: &App) -> u64 {
     closed
 }
 
+/// Makes the parts of the ledger for this month and the next ones: first of all, and then daily. A server works without them
+/// too, so nothing waits for it.
 async fn keep_partitions(app: &App) {
-    let mut looks = every(DAY);
     loop {
-        looks.tick().await;
-        make_partitions(app.store(), app.clock().now()).await;
+        let next = make_partitions(app.store(), app.clock().now()).await;
+        tokio::time::sleep(next).await;
     }
 }
 
-/// Makes the parts of the ledger for this month and the next ones. A server works without them too.
-pub(crate) async fn make_partitions(store: &SeaOrmStore, now: Timestamp) {
-    if let Err(error) = operator::make_partitions(store, now).await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "partitions of the ledger can't be made; it is tried again in a day"
-        );
-    }
+/// Answers after how long they are looked at again.
+async fn make_partitions(store: &SeaOrmStore, now: Timestamp) -> Duration {
+    let made = timeout(MAKING, operator::make_partitions(store, now)).await;
+    let Ok(made) = made else {
+        tracing::warn!("partitions of the ledger are still being made; it is tried again in ten minutes");
+        return LOOK;
+    };
+    let Err(error) = made else {
+        return DAY;
+    };
+    // Somebody was in the way, or it is not allowed and will not be soon.
+    let next = match error.kind() {
+        StoreErrorKind::Unavailable | StoreErrorKind::Timeout => LOOK,
+        _ => DAY,
+    };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        minutes = next.as_secs() / 60,
+        "partitions of the ledger can't be made; it is tried again later"
+    );
+    next
 }
 
 /// From one interval after now on.

@@ -25,7 +25,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long a caller waits for a free connection, making new ones included.
     pub acquire_timeout: Duration,
-    /// After this PostgreSQL and MariaDB break off a statement; MySQL only one that reads, and one that waits for a lock.
+    /// After this PostgreSQL and MariaDB break off a statement; MySQL only one that reads, and one that waits for rows or a table.
     /// SQLite waits this long for a lock that another process holds.
     pub statement_timeout: Duration,
     /// How long a caller of [`SeaOrmStore`](crate::SeaOrmStore) waits for an operation as a whole. It goes on after that, so its

@@ -39,7 +39,7 @@ fn session(options: &Options) -> String {
          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          foreign_key_checks = 1, unique_checks = 1, \
          /*M! max_statement_time = {seconds}.{rest:03}, */ /*!80000 max_execution_time = {millis}, */ \
-         innodb_lock_wait_timeout = {lock}",
+         innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}",
         seconds = millis / 1_000,
         rest = millis % 1_000,
         lock = millis.div_ceil(1_000),

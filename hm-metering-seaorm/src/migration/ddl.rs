@@ -88,3 +88,38 @@ pub async fn drop_columns(
     }
     Ok(())
 }
+
+/// Drops tables in the order given.
+///
+/// # Errors
+///
+/// When the database refuses, or a table is not there; the latter not on MariaDB and MySQL.
+pub async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables {
+        let mut drop = Table::drop();
+        drop.table(*table);
+        if manager.get_database_backend() == DbBackend::MySql {
+            drop.if_exists();
+        }
+        manager.drop_table(drop).await?;
+    }
+    Ok(())
+}
+
+/// Drops an index of `table`.
+///
+/// # Errors
+///
+/// When the database refuses, or the index is not there; the latter not on MariaDB and MySQL.
+pub async fn drop_index(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    index: &'static str,
+) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DbBackend::MySql && !manager.has_index(table, index).await? {
+        return Ok(());
+    }
+    manager
+        .drop_index(Index::drop().name(index).table(table).to_owned())
+        .await
+}

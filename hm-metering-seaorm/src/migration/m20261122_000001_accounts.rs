@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros, micros_null, unique};
 
 #[derive(DeriveMigrationName)]
@@ -69,15 +69,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("memberships").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("users").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("accounts").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(manager, &["memberships", "users", "accounts"]).await
     }
 }

@@ -4,7 +4,7 @@ use sea_orm::DbBackend;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros, micros_null, unique};
 
 #[derive(DeriveMigrationName)]
@@ -68,17 +68,9 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         if manager.get_database_backend() == DbBackend::MySql {
-            manager
-                .drop_table(Table::drop().table("key_changes_lock").if_exists().to_owned())
-                .await?;
+            drop_tables(manager, &["key_changes_lock"]).await?;
         }
-        manager
-            .drop_table(Table::drop().table("key_changes").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("api_keys").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(manager, &["key_changes", "api_keys"]).await
     }
 }
 

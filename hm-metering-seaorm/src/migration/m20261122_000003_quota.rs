@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -61,12 +61,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("quota_leases").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("quota_counters").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(manager, &["quota_leases", "quota_counters"]).await
     }
 }

@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -93,18 +93,15 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("usage_summaries").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("usage_rollups").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("usage_events").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("usage_batches").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(
+            manager,
+            &[
+                "usage_summaries",
+                "usage_rollups",
+                "usage_events",
+                "usage_batches",
+            ],
+        )
+        .await
     }
 }

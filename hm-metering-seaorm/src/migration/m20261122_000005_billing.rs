@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros, unique};
 
 #[derive(DeriveMigrationName)]
@@ -43,9 +43,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("subscriptions").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(manager, &["subscriptions"]).await
     }
 }

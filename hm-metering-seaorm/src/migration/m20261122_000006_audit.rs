@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, index, micros};
 
 #[derive(DeriveMigrationName)]
@@ -38,9 +38,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("audit_log").to_owned())
-            .await?;
-        Ok(())
+        drop_tables(manager, &["audit_log"]).await
     }
 }

@@ -6,7 +6,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::create_table;
+use super::ddl::{create_table, drop_tables};
 use super::{id, micros};
 
 #[derive(DeriveMigrationName)]
@@ -86,16 +86,14 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [
+        let tables = [
             "usage_marks",
             "usage_active_days",
             "usage_rollup_endpoints",
             "usage_rollup_units",
             "usage_rollup_sums",
-        ] {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
-        }
-        Ok(())
+        ];
+        drop_tables(manager, &tables).await
     }
 }
 

@@ -1,9 +1,10 @@
 //! Summaries that are closed some time after their period, and corrections of closed ones.
 
+use sea_orm::TransactionTrait;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::*;
 
-use super::ddl::{add_columns, create_table, drop_columns};
+use super::ddl::{add_columns, create_table, drop_columns, drop_index, drop_tables};
 use super::{id, index, micros, micros_null};
 
 #[derive(DeriveMigrationName)]
@@ -42,28 +43,32 @@ impl MigrationTrait for Migration {
     /// Corrections that came late are added to their summaries, where the version before would have put them. Those that
     /// people made are forgotten.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["count", "units"] {
-            let of_late = format!(
-                "(SELECT SUM(usage_corrections.{column}) FROM usage_corrections \
-                 WHERE usage_corrections.account_id = usage_summaries.account_id \
-                 AND usage_corrections.meter = usage_summaries.meter \
-                 AND usage_corrections.period_start = usage_summaries.period_start \
-                 AND usage_corrections.kind = 'late')"
-            );
-            let update = format!("UPDATE usage_summaries SET {column} = {column} + COALESCE({of_late}, 0)");
-            manager.get_connection().execute_unprepared(&update).await?;
+        // It is gone where MariaDB or MySQL had come past that when an earlier attempt broke off.
+        if manager.has_table("usage_corrections").await? {
+            add_late_ones(manager.get_connection()).await?;
+            drop_tables(manager, &["usage_corrections"]).await?;
         }
-        manager
-            .drop_table(Table::drop().table("usage_corrections").to_owned())
-            .await?;
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("idx_usage_summaries_closed_at_period_end")
-                    .table("usage_summaries")
-                    .to_owned(),
-            )
-            .await?;
+        let index = "idx_usage_summaries_closed_at_period_end";
+        drop_index(manager, "usage_summaries", index).await?;
         drop_columns(manager, "usage_summaries", ["closed_at".to_owned()]).await
     }
+}
+
+/// They go away with that, in one transaction: MariaDB and MySQL commit it before they drop the table, and may fail to drop it.
+async fn add_late_ones(db: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
+    let transaction = db.begin().await?;
+    for column in ["count", "units"] {
+        let of_late = format!(
+            "(SELECT SUM(usage_corrections.{column}) FROM usage_corrections \
+             WHERE usage_corrections.account_id = usage_summaries.account_id \
+             AND usage_corrections.meter = usage_summaries.meter \
+             AND usage_corrections.period_start = usage_summaries.period_start \
+             AND usage_corrections.kind = 'late')"
+        );
+        let update = format!("UPDATE usage_summaries SET {column} = {column} + COALESCE({of_late}, 0)");
+        transaction.execute_unprepared(&update).await?;
+    }
+    let added = "DELETE FROM usage_corrections WHERE kind = 'late'";
+    transaction.execute_unprepared(added).await?;
+    transaction.commit().await
 }

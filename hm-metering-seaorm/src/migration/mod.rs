@@ -39,7 +39,8 @@ mod run;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};
 
-pub use self::ddl::{add_columns, create_index, create_table, drop_columns};
+pub use self::ddl::{add_columns, create_index, create_table, drop_columns, drop_index, drop_tables};
+pub(crate) use self::run::STEPS_LOCK;
 pub use self::run::{MigrateError, Step, down, must_be_current, status, up};
 
 /// Brings a database to this version of the schema, or back.

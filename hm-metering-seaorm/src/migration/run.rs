@@ -13,6 +13,8 @@ use sea_orm_migration::MigratorTrait;
 /// How often a schema is tried to be brought up, and the pause between attempts.
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
+/// Held on PostgreSQL by whoever changes the schema. Any number will do that nobody else locks: "hm-step" in ASCII.
+pub(crate) const STEPS_LOCK: i64 = 29_393_439_554_798_960;
 /// How long MariaDB and MySQL wait for another process that migrates, in seconds.
 const PATIENCE: u32 = 600;
 
@@ -166,7 +168,7 @@ pub async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), Migrate
 ///
 /// # Errors
 ///
-/// As [`up`]; it is tried once.
+/// As [`up`]; it is tried once. On MariaDB and MySQL some of the steps may have been taken back by then: [`status`] tells.
 pub async fn down<M: MigratorTrait>(db: &DatabaseConnection, count: u32) -> Result<(), MigrateError> {
     change::<M>(db, Way::Down(count)).await
 }
@@ -205,12 +207,12 @@ async fn hold<M: MigratorTrait>(
 ) -> Result<(), MigrateError> {
     match guard.get_database_backend() {
         DbBackend::Postgres => {
-            // Waiting for another process, and a step on a great table, may take longer than statements usually may. Any
-            // number will do that nobody else locks: "hm-step" in ASCII. But everybody else waits behind a step that waits
-            // for a table, so that is broken off, and all begins again.
+            // Waiting for another process, and a step on a great table, may take longer than statements usually may. But
+            // everybody else waits behind a step that waits for a table, so that is broken off, and all begins again.
+            let turn = format!("SELECT pg_advisory_xact_lock({STEPS_LOCK})");
             for text in [
                 "SET LOCAL statement_timeout = 0",
-                "SELECT pg_advisory_xact_lock(29393439554798960)",
+                &turn,
                 "SET LOCAL lock_timeout = '3s'",
             ] {
                 guard

@@ -205,6 +205,12 @@ async fn a_request_that_waited_across_the_end_of_a_period_is_no_difference() {
             .record(&batch(holder(), 1, events, settlements))
             .await
             .unwrap();
+        // One whose flush has nothing else of its period.
+        let settlements = vec![settlement(&next, None, 1)];
+        store
+            .record(&batch(holder(), 1, vec![came(edge(-2))], settlements))
+            .await
+            .unwrap();
         assert_eq!(check(&store).await.1, []);
         database.close().await.unwrap();
     }

@@ -1,14 +1,17 @@
-//! Many at once, on one counter.
+//! Many at once, on one counter or one day.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hm_metering::quota::Release;
-use hm_metering::{QuotaStore, Units};
-use hm_metering_seaorm::SeaOrmStore;
+use hm_metering::{QuotaStore, StoreErrorKind, Units, UsageSink};
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, TransactionTrait};
 use hm_metering_seaorm::testing::TestDatabase;
+use hm_metering_seaorm::{SeaOrmStore, operator};
 use tokio::sync::Barrier;
 
-use crate::fixtures::{account, ask, counter, holder, store};
+use crate::fixtures::{NOW, account, ask, batch, counter, event, holder, store};
+use crate::partitions::someone_waits;
 
 /// Each task leases until nothing is left, giving a unit back now and then; answers what all of them kept.
 async fn lease_until_empty(stores: &[SeaOrmStore], tasks: usize, limit: u32) -> (u64, u64) {
@@ -110,4 +113,45 @@ async fn callers_that_go_away_leave_no_connection_behind() {
         assert!((700..=1_000).contains(&granted), "{granted}");
         database.close().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_is_never_let_through_waits_for_some_seconds_only() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let store = store(&database).await;
+    let account = account(&store).await;
+    let events = vec![event(account, None)];
+    store
+        .record(&batch(holder(), 1, events, Vec::new()))
+        .await
+        .unwrap();
+    let db = database.connection();
+    // As if servers recorded all the time: every race is lost.
+    for sql in [
+        "CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$",
+        "CREATE TRIGGER lost BEFORE DELETE ON usage_rollup_sums FOR EACH ROW EXECUTE FUNCTION lost()",
+    ] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    let writing = db.begin().await.unwrap();
+    let write = "LOCK TABLE usage_rollup_sums IN ROW EXCLUSIVE MODE";
+    writing.execute_unprepared(write).await.unwrap();
+    let repairing = {
+        let store = store.clone();
+        tokio::spawn(async move { operator::rebuild_rollups(&store, account, NOW).await })
+    };
+    someone_waits(db, "LOCK TABLE usage_rollup_sums IN SHARE").await;
+    let repaired = tokio::time::timeout(Duration::from_secs(60), repairing).await;
+    let error = repaired.expect("it waits for ever").unwrap().unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+
+    writing.rollback().await.unwrap();
+    db.execute_unprepared("DROP TRIGGER lost ON usage_rollup_sums")
+        .await
+        .unwrap();
+    operator::rebuild_rollups(&store, account, NOW).await.unwrap();
+    database.close().await.unwrap();
 }

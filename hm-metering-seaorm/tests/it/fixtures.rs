@@ -10,7 +10,7 @@ use hm_metering::{
 };
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::entity::account;
-use hm_metering_seaorm::sea_orm::{ActiveModelTrait, IntoActiveModel};
+use hm_metering_seaorm::sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, IntoActiveModel, Statement};
 use hm_metering_seaorm::testing::TestDatabase;
 use uuid::Uuid;
 
@@ -24,6 +24,17 @@ pub fn later(seconds: i64) -> Timestamp {
 /// A store of its own pools on the database.
 pub async fn store(database: &TestDatabase) -> SeaOrmStore {
     SeaOrmStore::connect(database.url()).await.unwrap()
+}
+
+/// Whether the database is on a MySQL server, and not on MariaDB. They call themselves so, but for the name.
+pub async fn is_on_mysql(database: &TestDatabase) -> bool {
+    let db = database.connection();
+    if db.get_database_backend() != DbBackend::MySql {
+        return false;
+    }
+    let version = Statement::from_string(DbBackend::MySql, "SELECT VERSION()");
+    let row = db.query_one_raw(version).await.unwrap().unwrap();
+    !row.try_get_by_index::<String>(0).unwrap().contains("MariaDB")
 }
 
 pub async fn account(store: &SeaOrmStore) -> AccountId {

@@ -11,11 +11,14 @@
 mod accounts;
 mod addresses;
 mod bookkeeping;
+mod broken_off;
 mod check;
 mod closing;
 mod conformance;
 mod connections;
 mod contention;
+mod counts;
+mod cutter;
 mod damage;
 mod differential;
 mod faults;

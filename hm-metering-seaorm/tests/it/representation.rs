@@ -13,7 +13,7 @@ use hm_metering_seaorm::sea_orm::{
 use hm_metering_seaorm::testing::TestDatabase;
 use uuid::Uuid;
 
-use crate::fixtures::{account, batch, event, holder, new_key, store};
+use crate::fixtures::{account, batch, event, holder, is_on_mysql, new_key, store};
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 /// Within the hour that St John's has twice, on 1 November 2026, to the microsecond.
@@ -91,12 +91,18 @@ fn text(backend: DbBackend, column: &str) -> String {
     }
 }
 
-/// JSON as each database writes it: as it came, or in the normal form of PostgreSQL.
-fn json(backend: DbBackend, fields: &[(&str, &str)]) -> String {
-    let (colon, comma) = match backend {
-        DbBackend::Postgres => (": ", ", "),
-        _ => (":", ","),
-    };
+/// Whether a database writes JSON in a normal form, or as it came.
+async fn is_normal(database: &TestDatabase) -> bool {
+    database.connection().get_database_backend() == DbBackend::Postgres || is_on_mysql(database).await
+}
+
+/// JSON as each database writes it. In the normal form there are spaces, and shorter names come first.
+fn json(is_normal: bool, fields: &[(&str, &str)]) -> String {
+    let mut fields = fields.to_vec();
+    let (colon, comma) = if is_normal { (": ", ", ") } else { (":", ",") };
+    if is_normal {
+        fields.sort_by_key(|(name, _)| name.len());
+    }
     let fields: Vec<_> = fields
         .iter()
         .map(|(name, value)| format!("\"{name}\"{colon}{value}"))
@@ -104,15 +110,44 @@ fn json(backend: DbBackend, fields: &[(&str, &str)]) -> String {
     format!("{{{}}}", fields.join(comma))
 }
 
+/// A session in one of the zones on a database of its own kind, and a store that uses it.
+struct Zoned {
+    zone: usize,
+    session: DatabaseConnection,
+    backend: DbBackend,
+    is_normal: bool,
+    store: SeaOrmStore,
+}
+
+impl Zoned {
+    /// One for each zone.
+    async fn all(database: &TestDatabase) -> Vec<Self> {
+        let mut all = Vec::new();
+        for zone in 0..2 {
+            let session = session_in(zone, database).await;
+            all.push(Self {
+                zone,
+                backend: session.get_database_backend(),
+                is_normal: is_normal(database).await,
+                store: SeaOrmStore::new(session.clone()),
+                session,
+            });
+        }
+        all
+    }
+
+    fn json(&self, fields: &[(&str, &str)]) -> String {
+        json(self.is_normal, fields)
+    }
+}
+
 #[tokio::test]
 async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_is() {
     for database in TestDatabase::every().await.unwrap() {
         let plain = store(&database).await;
         let account = account(&plain).await;
-        for zone in 0..2 {
-            let session = session_in(zone, &database).await;
-            let backend = session.get_database_backend();
-            let zoned = SeaOrmStore::new(session.clone());
+        for zoned in Zoned::all(&database).await {
+            let (zone, backend) = (zoned.zone, zoned.backend);
             let id_of = |place: u128| Uuid::from_u128(ID.as_u128() + place + 4 * zone as u128);
             let times = [Timestamp::MIN, BEFORE, TWICE, Timestamp::MAX];
             let events: Vec<_> = (0..)
@@ -120,6 +155,7 @@ async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_
                 .map(|(place, at)| odd(account, id_of(place), at))
                 .collect();
             zoned
+                .store
                 .record(&batch(holder(), 1, events.clone(), Vec::new()))
                 .await
                 .unwrap();
@@ -132,7 +168,7 @@ async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_
                 text(backend, "tags"),
                 id(backend, "replica"),
             ];
-            let all = texts(&session, &columns, "usage_events ORDER BY id").await;
+            let all = texts(&zoned.session, &columns, "usage_events ORDER BY id").await;
             let numbers = [
                 "-62135596800000000",
                 "-1",
@@ -140,16 +176,9 @@ async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_
                 "253402300799999999",
             ];
             for (place, created_at) in numbers.into_iter().enumerate() {
-                let units = json(
-                    backend,
-                    &match backend {
-                        // Shorter names come first there.
-                        DbBackend::Postgres => [("z", "1"), ("0.tokens_in-x", "999999999999999")],
-                        _ => [("0.tokens_in-x", "999999999999999"), ("z", "1")],
-                    },
-                );
+                let units = zoned.json(&[("0.tokens_in-x", "999999999999999"), ("z", "1")]);
                 let quoted = format!("\"{ODD_JSON}\"");
-                let tags = json(backend, &[("a", quoted.as_str()), ("\u{1f511} key", "\"\"")]);
+                let tags = zoned.json(&[("a", quoted.as_str()), ("\u{1f511} key", "\"\"")]);
                 let id = format!("{:X}", id_of(place as u128).simple());
                 let expected = [
                     format!("{id:0>32}"),
@@ -162,7 +191,7 @@ async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_
                 assert_eq!(all[place + 4 * zone], expected, "{backend:?} in zone {zone}");
             }
             let everything = UsageQuery::new(account, Timestamp::MIN, Timestamp::MAX);
-            for store in [&plain, &zoned] {
+            for store in [&plain, &zoned.store] {
                 let read = store.recent(&everything, &PageRequest::first(100)).await.unwrap();
                 for event in &events[..3] {
                     let mut event = event.clone();
@@ -170,7 +199,7 @@ async fn ids_times_units_and_json_are_the_same_bytes_in_whatever_zone_a_session_
                     assert!(read.items.contains(&event), "{event:?} not in {:?}", read.items);
                 }
             }
-            session.close().await.unwrap();
+            zoned.session.close().await.unwrap();
         }
         database.close().await.unwrap();
     }
@@ -181,10 +210,8 @@ async fn a_key_is_kept_the_same_in_whatever_zone_a_session_is() {
     for database in TestDatabase::every().await.unwrap() {
         let plain = store(&database).await;
         let account = account(&plain).await;
-        for zone in 0..2 {
-            let session = session_in(zone, &database).await;
-            let backend = session.get_database_backend();
-            let zoned = SeaOrmStore::new(session.clone());
+        for zoned in Zoned::all(&database).await {
+            let backend = zoned.backend;
             let new = NewKey {
                 not_before: Some(BEFORE),
                 expires_at: Some(Timestamp::MAX),
@@ -193,7 +220,7 @@ async fn a_key_is_kept_the_same_in_whatever_zone_a_session_is() {
                 metadata: [("\u{1f511}".to_owned(), ODD.to_owned())].into(),
                 ..new_key(account)
             };
-            let written = zoned.insert(&new).await.unwrap();
+            let written = zoned.store.insert(&new).await.unwrap();
             assert_eq!(plain.get(account, new.id).await.unwrap(), Some(written.clone()));
             assert_eq!(
                 (written.not_before, written.expires_at),
@@ -226,15 +253,16 @@ async fn a_key_is_kept_the_same_in_whatever_zone_a_session_is() {
                 "253402300799999999".to_owned(),
                 "1793506530123456".to_owned(),
                 format!("[{quoted}]"),
-                json(backend, &[("\u{1f511}", quoted.as_str())]),
+                zoned.json(&[("\u{1f511}", quoted.as_str())]),
                 digest,
             ];
             assert_eq!(
-                texts(&session, &columns, &one).await,
+                texts(&zoned.session, &columns, &one).await,
                 [expected],
-                "{backend:?} in zone {zone}"
+                "{backend:?} in zone {}",
+                zoned.zone
             );
-            session.close().await.unwrap();
+            zoned.session.close().await.unwrap();
         }
         database.close().await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! Sessions and their refresh tokens.
 
-use hm_metering_seaorm::migration::{create_index, create_table};
+use hm_metering_seaorm::migration::{create_index, create_table, drop_tables};
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, uuid};
 
@@ -50,12 +50,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("refresh_tokens").to_owned())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("sessions").to_owned())
-            .await
+        drop_tables(manager, &["refresh_tokens", "sessions"]).await
     }
 }
 

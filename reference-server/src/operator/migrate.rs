@@ -3,9 +3,9 @@
 use hm_metering::Timestamp;
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::migration::{down, status, up};
-use hm_metering_seaorm::operator::make_partitions;
+use hm_metering_seaorm::operator::{make_months, make_partitions};
 
-use super::OperatorError;
+use super::{OperatorError, open};
 use crate::cli::Command;
 use crate::config::Config;
 use crate::database::Database;
@@ -42,5 +42,18 @@ pub(super) async fn run(
             chain(&error)
         ));
     }
+    Ok(database.close().await?)
+}
+
+/// Makes the ledger's months whatever that costs those who write.
+pub(super) async fn months(
+    config: &Config,
+    now: Timestamp,
+    ahead: u32,
+    print: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), OperatorError> {
+    let (database, store) = open(config).await?;
+    let made = make_months(&store, now, ahead).await?;
+    print(&format!("made {made} months of the ledger"));
     Ok(database.close().await?)
 }

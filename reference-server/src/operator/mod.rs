@@ -95,6 +95,7 @@ pub async fn run(
         Command::MigrateUp | Command::MigrateDown(_) | Command::MigrateStatus => {
             migrate::run(command, config, clock.now(), print).await?;
         }
+        Command::MigrateMonths(ahead) => migrate::months(config, clock.now(), *ahead, print).await?,
         Command::Check { repair } => return check::run(config, *repair, print).await,
         Command::ClosePeriods => close(config, clock.as_ref(), print).await?,
         Command::Prune {

@@ -92,8 +92,11 @@ async fn constraints_are_told_apart_by_their_codes() {
     for database in TestDatabase::every_empty().await.unwrap() {
         let db = database.connection();
         tables(db).await;
+        let is_mysql = super::is_mysql(db).await;
         for ((sql, codes), kind) in cases {
             if let Some(code) = codes[place(db.get_database_backend())] {
+                // A number of its own for a check that fails.
+                let code = if is_mysql && code == "4025" { "3819" } else { code };
                 let said = fails(db, sql).await;
                 assert_eq!((said.code.as_str(), said.kind), (code, kind), "{sql}");
                 assert!(!said.connection, "{sql}");
@@ -111,10 +114,7 @@ async fn what_no_text_or_row_can_be_is_invalid() {
         let (sql, code) = super::either(
             db,
             ("INSERT INTO parents VALUES (9, chr(0), 0)", "54000"),
-            (
-                "INSERT INTO parents VALUES (9, CONVERT(X'ff' USING utf8mb4), 0)",
-                "1300",
-            ),
+            ("INSERT INTO parents VALUES (9, _utf8mb4 X'ff', 0)", "1300"),
         );
         assert_eq!(fails(db, sql).await, Said::plainly(code, Invalid), "{sql}");
         database.close().await.unwrap();

@@ -107,6 +107,12 @@ fn either<T>(db: &impl ConnectionTrait, postgres: T, mysql: T) -> T {
     }
 }
 
+/// Whether a server is MySQL, and not MariaDB.
+async fn is_mysql(db: &impl ConnectionTrait) -> bool {
+    let version = "SELECT VERSION() NOT LIKE '%MariaDB%'";
+    db.get_database_backend() == DbBackend::MySql && number(db, version).await == 1
+}
+
 /// Two tables of which one names the other, with three rows in the first.
 async fn tables(db: &DatabaseConnection) {
     does(

@@ -45,6 +45,10 @@ async fn of_two_that_wait_for_each_other_one_lost_a_race() {
 async fn a_row_that_changed_since_the_view_began_is_a_lost_race() {
     for database in on_servers().await {
         let db = database.connection();
+        if super::is_mysql(db).await {
+            // Its views say nothing of what is changed there.
+            continue;
+        }
         tables(db).await;
         let level = Some(IsolationLevel::RepeatableRead);
         let view = db.begin_with_config(level, None).await.unwrap();

@@ -13,7 +13,7 @@ pub enum Witness {
     Counter,
     /// What a counter says is leased, with the leases that are open.
     Leases,
-    /// The summary of a period, with its counter.
+    /// The summary of a period: its units with its counter, its number of events with the events.
     Summary,
     /// Sums by minute, with the events of a day.
     Minutes,
@@ -65,6 +65,8 @@ pub enum Counted {
     Failed,
     /// Units of a meter.
     Units(MeterName),
+    /// Events that were charged units of a meter.
+    Charged(MeterName),
     /// Microseconds that the answers of all events that reached the handler took together.
     ResponseTime,
     /// Microseconds that the longest of them took.
@@ -80,6 +82,7 @@ impl fmt::Display for Counted {
             Self::Refused => f.write_str("refused events"),
             Self::Failed => f.write_str("failed events"),
             Self::Units(meter) => write!(f, "meter {}", meter.as_str()),
+            Self::Charged(meter) => write!(f, "events charged in meter {}", meter.as_str()),
             Self::ResponseTime => f.write_str("microseconds of all responses"),
             Self::LongestResponse => f.write_str("microseconds of the longest response"),
             Self::ResponseTimes => f.write_str("response times"),
@@ -111,6 +114,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [counter, events, rollups] = match self.witness {
             Witness::Leases => ["leased", "open leases", ""],
+            Witness::Summary if matches!(self.what, Counted::Charged(_)) => ["", "events", "summary"],
             Witness::Summary => ["counter", "", "summary"],
             Witness::Counter => ["counter", "events", "rollups"],
             Witness::ActiveDays => ["", "events", "active days"],

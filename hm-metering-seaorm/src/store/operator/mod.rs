@@ -21,7 +21,7 @@ pub use self::check::{Checked, check};
 pub use self::compare::{Counted, Difference, Witness};
 pub use self::leases::{Forfeited, LeaseHolder, forfeit, lease_holder, lost_holders};
 pub(crate) use self::partitions::{Month, rights_like};
-pub use self::partitions::{PrunedEvents, make_partitions, prune_events};
+pub use self::partitions::{PrunedEvents, make_months, make_partitions, prune_events};
 pub use self::periods::{CLOSING_GRACE, Correction, PeriodSummary, close_periods, correct, summaries};
 pub use self::prune::prune_minutes;
 pub(crate) use self::rebuild::rebuild_everything;

@@ -126,6 +126,81 @@ async fn one_who_reads_for_long_keeps_parts_from_being_made_but_nobody_from_reco
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_writes_for_long_is_waited_for_some_seconds_only() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let (store, account) = (store(&database).await, someone());
+    let writing = database.connection().begin().await.unwrap();
+    let lock = "LOCK TABLE ONLY usage_events IN ROW EXCLUSIVE MODE";
+    writing.execute_unprepared(lock).await.unwrap();
+    let making = operator::make_partitions(&store, day(0));
+    let making = tokio::time::timeout(Duration::from_secs(60), making).await;
+    let error = making.expect("it waits for ever").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    record(&store, &[made_at(account, day(0))]).await;
+    writing.rollback().await.unwrap();
+    assert_eq!(operator::make_partitions(&store, day(0)).await.unwrap(), 3);
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_part_is_made_while_somebody_changes_the_schema() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let store = store(&database).await;
+    let migrating = database.connection().begin().await.unwrap();
+    let turn = "SELECT pg_advisory_xact_lock(29393439554798960)";
+    migrating.execute_unprepared(turn).await.unwrap();
+    let error = operator::make_partitions(&store, day(0)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert_eq!(parts(database.connection()).await.len(), 1);
+    migrating.commit().await.unwrap();
+    assert_eq!(operator::make_partitions(&store, day(0)).await.unwrap(), 3);
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_take_turns_even_where_views_last_as_long_as_transactions() {
+    let Some(database) = TestDatabase::postgres().await.unwrap() else {
+        return;
+    };
+    let db = database.connection();
+    let strict = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO %L', \
+                  current_database(), 'repeatable read'); END $$";
+    db.execute_unprepared(strict).await.unwrap();
+    // All have looked which parts there are before the first has its turn.
+    let turn = db.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(7524720513100444787)";
+    turn.execute_unprepared(lock).await.unwrap();
+    let mut stores = Vec::new();
+    for _ in 0..3 {
+        stores.push(store(&database).await);
+    }
+    let making: Vec<_> = stores
+        .into_iter()
+        .map(|store| tokio::spawn(async move { operator::make_partitions(&store, day(0)).await }))
+        .collect();
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event_type = 'Lock' AND query LIKE '%pg_advisory_xact_lock%'";
+    let all_wait = async {
+        while rows(db, waiting).await.len() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let all_wait = tokio::time::timeout(Duration::from_secs(20), all_wait).await;
+    all_wait.expect("somebody does not wait");
+    turn.commit().await.unwrap();
+    let mut made = 0;
+    for making in making {
+        made += making.await.unwrap().unwrap();
+    }
+    assert_eq!(made, 3);
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_whose_part_is_made_by_other_means_while_it_is_on_its_way_is_recorded() {
     let Some(database) = TestDatabase::postgres().await.unwrap() else {
         return;

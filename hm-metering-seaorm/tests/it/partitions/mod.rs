@@ -81,7 +81,7 @@ async fn rows(db: &DatabaseConnection, sql: &str) -> Vec<hm_metering_seaorm::sea
 }
 
 /// Waits until someone waits for a lock with a statement that begins so.
-async fn someone_waits(db: &DatabaseConnection, statement: &str) {
+pub async fn someone_waits(db: &DatabaseConnection, statement: &str) {
     let sql = format!(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
          AND query LIKE '{statement}%'"

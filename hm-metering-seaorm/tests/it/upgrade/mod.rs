@@ -87,8 +87,10 @@ async fn a_question_is_asked_again_when_a_table_is_made_anew_after_it_has_begun(
         let query = UsageQuery::new(account, later(-6 * 3_600), later(18 * 3_600));
         store.totals(&query).await
     });
-    let waiting = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() \
-                   AND state = 'Waiting for table metadata lock'";
+    // The comment that begins with `M` is for MariaDB, the other for MySQL.
+    let waiting = "SELECT 1 FROM /*M! information_schema.processlist WHERE db = DATABASE() AND state */ \
+                   /*!80000 performance_schema.threads WHERE processlist_db = DATABASE() AND processlist_state */ \
+                   = 'Waiting for table metadata lock'";
     let waiting = Statement::from_string(DbBackend::MySql, waiting);
     let waits = async {
         while db.query_one_raw(waiting.clone()).await.unwrap().is_none() {

@@ -7,6 +7,7 @@ mod import_keys;
 mod import_usage;
 mod leases;
 mod migrate;
+mod months;
 mod place;
 mod prune;
 

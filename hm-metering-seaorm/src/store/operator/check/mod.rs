@@ -1,6 +1,7 @@
 //! Counters = ledger = rollups: whether what is written down several times agrees.
 
 mod active;
+mod counts;
 mod days;
 mod periods;
 mod times;
@@ -39,11 +40,11 @@ pub struct Checked {
 }
 
 /// Compares quota counters with the events and rollups of their periods, leases with what counters say is leased, summaries
-/// with counters, and rollups with events day by day: events, those refused and failed, units of each meter, response times,
+/// with counters and with the number of charged events, and rollups with events day by day: events, those refused and failed, units of each meter, response times,
 /// and which days an account was active on. `found` is told each difference as soon as it is seen.
 ///
-/// Each account is looked at in one view of the database, so servers may go on working. Each event and each rollup is read
-/// once; memory grows with the days and periods of one account, not with events or accounts. Events before the moment up to
+/// Each account is looked at in one view of the database, so servers may go on working. Each event is read a few
+/// times; memory grows with the days and periods of one account, not with events or accounts. Events before the moment up to
 /// which they were pruned are not missed: there, counters and finer rollups are compared with rollups by day alone.
 ///
 /// A request that had to wait for a store across the end of a period is charged in the next one. So units of requests
@@ -123,6 +124,7 @@ async fn one(
     };
     let account = AccountId::from_uuid(account);
     let mut differences = periods::compare(&view, account, pruned, checked).await?;
+    differences.extend(counts::compare(&view, account, pruned).await?);
     let days = days::gather(&view, account, pruned).await?;
     differences.extend(days::compare(&days, account, pruned, checked));
     differences.extend(times::compare(&view, account, pruned).await?);

@@ -62,7 +62,7 @@ async fn counters(
         .collect())
 }
 
-fn difference(
+pub(super) fn difference(
     account: AccountId,
     meter: &str,
     (start, end): (i64, i64),
@@ -188,7 +188,10 @@ impl Ledger<'_> {
     ) -> Result<Vec<Difference>, Failure> {
         let mut differences = Vec::new();
         let mut stretches = Vec::new();
-        for mut stretch in merged(counters) {
+        let periods = counters
+            .iter()
+            .map(|counter| (counter.period_start, counter.period_end, counter.used));
+        for mut stretch in merged(periods) {
             let range = (stretch.start, stretch.end);
             if !self.can_tell(range) {
                 checked.unchecked += 1;
@@ -267,19 +270,20 @@ impl Ledger<'_> {
     }
 }
 
-/// The counters as stretches of time that don't overlap: where a plan with other periods followed, several are one.
-fn merged(counters: &[&quota_counter::Model]) -> Vec<Stretch> {
+/// What was counted in periods as stretches of time that don't overlap: where a plan with other periods followed, several are
+/// one. Each is given by its start, its end and its number, in order of their starts.
+pub(super) fn merged(periods: impl IntoIterator<Item = (i64, i64, i64)>) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
-    for counter in counters {
+    for (start, end, counted) in periods {
         match stretches.last_mut() {
-            Some(last) if counter.period_start < last.end => {
-                last.end = last.end.max(counter.period_end);
-                last.counted += counter.used;
+            Some(last) if start < last.end => {
+                last.end = last.end.max(end);
+                last.counted += counted;
             }
             _ => stretches.push(Stretch {
-                start: counter.period_start,
-                end: counter.period_end,
-                counted: counter.used,
+                start,
+                end,
+                counted,
                 charged: 0,
                 just_before: 0,
                 last: 0,

@@ -6,21 +6,45 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, Statement};
 use super::bounds;
 use super::month::Month;
 use super::rights::rights_like;
-use super::take_turn;
+use super::{leave_to_migration, take_turn};
 use crate::error::Failure;
 use crate::store::run::Work;
 
-/// How many events that came before their month's part was there are moved into it at most. Writers wait meanwhile: about a
-/// second.
-const MOVED_MAX: u32 = 100_000;
+/// What making a part may cost. Those who write wait meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// How many events that came before their month's part was there may be moved into it; none is no bound.
+    pub(super) moved_max: Option<u32>,
+    /// How large the part for all others may be, in bytes, since all of it is read; none is no bound.
+    pub(super) read_max: Option<i64>,
+    /// How long each statement may take, however the database is doing.
+    pub(super) statement_timeout: &'static str,
+}
 
-/// How large the part for all others may be, in bytes. All of it is read, about a second for so much, while writers wait.
-const DEFAULT_MAX: i64 = 1 << 30;
-/// How long each statement may take. Writers don't wait for longer, however the database is doing.
-const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '5s'";
+impl Cost {
+    /// About a second for so many events, and another one for so many bytes.
+    pub(super) const SMALL: Self = Self {
+        moved_max: Some(100_000),
+        read_max: Some(1 << 30),
+        statement_timeout: "5s",
+    };
+    /// As much as it takes, as an operator wants it.
+    pub(super) const ANY: Self = Self {
+        moved_max: None,
+        read_max: None,
+        statement_timeout: "30min",
+    };
+}
+
+/// What an operator can do about a month that was not made.
+const REMEDY: &str = "make it in a quiet hour with `hm-server migrate months`, or `operator::make_months`; until then \
+                      events go where they went before";
 
 /// Makes the part for a month, unless the month's ids have their place already, and answers whether it did.
-pub(super) struct Make(pub(super) Month);
+pub(super) struct Make {
+    pub(super) month: Month,
+    pub(super) cost: Cost,
+}
 
 #[async_trait]
 impl Work for Make {
@@ -35,22 +59,26 @@ impl Work for Make {
         if self.default(transaction).await?.is_none() {
             return Ok(false);
         }
+        leave_to_migration(transaction).await?;
         take_turn(transaction).await?;
-        transaction.execute_unprepared(STATEMENT_TIMEOUT).await?;
+        let timeout = format!("SET LOCAL statement_timeout = '{}'", self.cost.statement_timeout);
+        transaction.execute_unprepared(&timeout).await?;
         // Another replica may have been faster.
         let Some(default) = self.default(transaction).await? else {
             return Ok(false);
         };
         if self.has_too_many(transaction, &default).await? {
             tracing::warn!(
-                partition = self.0.table(),
-                "a partition is not made: too many events of its month are in {default} already, and stay there"
+                partition = self.month.table(),
+                remedy = REMEDY,
+                "a partition is not made: too many events of its month are in {default} already"
             );
             return Ok(false);
         }
         if self.is_large(transaction, &default).await? {
             tracing::warn!(
-                partition = self.0.table(),
+                partition = self.month.table(),
+                remedy = REMEDY,
                 "a partition is not made: {default} is so large that writers would wait for long while it is read"
             );
             return Ok(false);
@@ -68,36 +96,42 @@ impl Make {
         let found = bounds::read(transaction).await?;
         let lacks = |found: &bounds::Partitions| {
             let mut ranges = found.ranges.iter();
-            !ranges.any(|range| range.ids.overlap(self.0.ids()))
+            !ranges.any(|range| range.ids.overlap(self.month.ids()))
         };
         Ok(found.filter(lacks).map(|found| found.default))
     }
 
     async fn has_too_many(&self, transaction: &DatabaseTransaction, default: &str) -> Result<bool, Failure> {
+        let Some(most) = self.cost.moved_max else {
+            return Ok(false);
+        };
         let range = self.range();
-        let text = format!("SELECT 1 AS one FROM {default} WHERE {range} OFFSET {MOVED_MAX} LIMIT 1");
+        let text = format!("SELECT 1 AS one FROM {default} WHERE {range} OFFSET {most} LIMIT 1");
         let statement = Statement::from_string(transaction.get_database_backend(), text);
         Ok(transaction.query_one_raw(statement).await?.is_some())
     }
 
     async fn is_large(&self, transaction: &DatabaseTransaction, default: &str) -> Result<bool, Failure> {
+        let Some(most) = self.cost.read_max else {
+            return Ok(false);
+        };
         let text = format!("SELECT pg_relation_size('{default}') AS bytes");
         let statement = Statement::from_string(transaction.get_database_backend(), text);
         let row = transaction
             .query_one_raw(statement)
             .await?
             .ok_or(Failure::CORRUPT)?;
-        Ok(row.try_get::<i64>("", "bytes")? > DEFAULT_MAX)
+        Ok(row.try_get::<i64>("", "bytes")? > most)
     }
 
     fn range(&self) -> String {
-        let (from, to) = (self.0.first_id(), self.0.next().first_id());
+        let (from, to) = (self.month.first_id(), self.month.next().first_id());
         format!("id >= '{from}' AND id < '{to}'")
     }
 
     fn statements(&self, default: &str) -> [String; 6] {
-        let (from, to) = (self.0.first_id(), self.0.next().first_id());
-        let (table, range) = (self.0.table(), self.range());
+        let (from, to) = (self.month.first_id(), self.month.next().first_id());
+        let (table, range) = (self.month.table(), self.range());
         [
             // A statement that inserts chooses a part and then waits for its lock. So those who write are stopped ahead of
             // the choice, or they would put events of the month where they may not be any more. Readers go on.

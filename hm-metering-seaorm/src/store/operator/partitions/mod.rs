@@ -11,16 +11,19 @@ mod make;
 mod month;
 mod remove;
 mod rights;
+#[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod tests;
 
 use hm_metering::{StoreError, StoreErrorKind, StoreResult, Timestamp, UsageStore};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
-use self::make::Make;
+use self::make::{Cost, Make};
 pub(crate) use self::month::Month;
 use self::remove::Remove;
 pub(crate) use self::rights::rights_like;
 use crate::SeaOrmStore;
-use crate::error;
+use crate::error::{self, Failure};
+use crate::migration::STEPS_LOCK;
 use crate::store::run::{Work, pause};
 
 /// How many months ahead have a part, beside the present one.
@@ -32,10 +35,14 @@ const AHEAD: u32 = 2;
 const ATTEMPTS: u32 = 5;
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1500ms'";
 
+/// How many months ahead may be asked for.
+const AHEAD_MAX: u32 = 120;
+
 /// Makes the parts of the ledger for the month that `now` lies in and for the two after it, where they are missing, and answers
 /// how many it made. It is meant to be called at start and then daily: a month has its part long before its first event. Events
 /// that came earlier are moved into it, up to 100,000; when there are more, they stay in the part for all others. No month is
-/// made while that part takes more than a gigabyte, since PostgreSQL reads all of it each time; the log says so.
+/// made while that part takes more than a gigabyte, since PostgreSQL reads all of it each time. The log says so, and what can be
+/// done about it: [`make_months`].
 ///
 /// It may run on several servers at once, beside those that record, and be repeated. Events wait to be written while a part is
 /// made: for milliseconds, and for a second or two when many are to be moved or much is to be read. Dropping the future leaves the part that is being
@@ -46,14 +53,31 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1500ms'";
 /// # Errors
 ///
 /// When the database doesn't answer, refuses to make a table, or others hold the ledger for some seconds.
+/// [`Unavailable`](StoreErrorKind::Unavailable) too while somebody changes the schema.
 pub async fn make_partitions(store: &SeaOrmStore, now: Timestamp) -> StoreResult<usize> {
+    make(store, now, AHEAD, Cost::SMALL).await
+}
+
+/// As [`make_partitions`], for `ahead` months after the present one, at most 120, and whatever it costs: all events of a month
+/// are moved into its part, and the part for all others is read however large it is. It is for operators, in a quiet hour. Events
+/// wait to be written meanwhile, about a second for each gigabyte and month and for each 100,000 events, at most half an hour for
+/// each month.
+///
+/// # Errors
+///
+/// As [`make_partitions`].
+pub async fn make_months(store: &SeaOrmStore, now: Timestamp, ahead: u32) -> StoreResult<usize> {
+    make(store, now, ahead.min(AHEAD_MAX), Cost::ANY).await
+}
+
+async fn make(store: &SeaOrmStore, now: Timestamp, ahead: u32, cost: Cost) -> StoreResult<usize> {
     if !is_divided(store) {
         return Ok(0);
     }
     let mut made = 0;
     let mut month = Month::of(now);
-    for _ in 0..=AHEAD {
-        if patiently(store, "make a partition", || Make(month)).await? {
+    for _ in 0..=ahead {
+        if patiently(store, "make a partition", || Make { month, cost }).await? {
             tracing::info!(partition = month.table(), "made a partition");
             made += 1;
         }
@@ -159,6 +183,18 @@ async fn patiently<W: Work>(
 fn waited_in_vain(error: &StoreError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     source.is_some_and(error::waited_in_vain)
+}
+
+/// Breaks off while somebody changes the schema, and keeps others from doing so until the transaction ends.
+async fn leave_to_migration(transaction: &DatabaseTransaction) -> Result<(), Failure> {
+    let turn = format!("SELECT pg_try_advisory_xact_lock_shared({STEPS_LOCK}) AS is_ours");
+    let turn = Statement::from_string(DbBackend::Postgres, turn);
+    let row = transaction.query_one_raw(turn).await?.ok_or(Failure::CORRUPT)?;
+    if row.try_get::<bool>("", "is_ours")? {
+        return Ok(());
+    }
+    tracing::info!("no partition is made now: the schema is being changed");
+    Err(Failure::Refused(StoreErrorKind::Unavailable))
 }
 
 /// Makes this transaction the only one that changes which parts there are, and one that doesn't wait for long.
