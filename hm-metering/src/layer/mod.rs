@@ -1,7 +1,7 @@
 //! The Tower layer around a service.
 //!
 //! [`MeteringLayer`] decides about each request before its service is called, hands [`Principal`](crate::Principal) and
-//! [`Charge`](crate::Charge) to the handler in the request's extensions, writes the limits' headers, and follows the
+//! [`Charge`] to the handler in the request's extensions, writes the limits' headers, and follows the
 //! response to its last byte.
 //!
 //! It asks little of what it wraps: any request body, any response body of [`Bytes`](bytes::Bytes), a service that can be
@@ -9,9 +9,10 @@
 //!
 //! Put it inside of layers whose work should not be paid for (such as compression, if raw bytes are billed), and outside
 //! of everything that should. Two layers of one meter around a service charge once: the inner one only looks at the scopes
-//! and the environment that it asks for, and says so in the log once. What it refuses is a refusal of the outer one too: its event says so, and it costs nothing, as
-//! with everything inside that puts a [`Refusal`](crate::Refusal) into its response's extensions. Layers of different meters know nothing of each other, and
-//! both charge; the handler finds the [`Charge`](crate::Charge) of the inner one.
+//! and the environment that it asks for, and says so in the log once. What it refuses is a refusal of the outer one too: its
+//! event says so, and it costs nothing, as with everything inside that puts a [`Refusal`](crate::Refusal) into its
+//! response's extensions. Layers of different meters know nothing of each other, and both charge; the handler finds the
+//! [`Charge`] of the inner one.
 
 mod body;
 mod future;

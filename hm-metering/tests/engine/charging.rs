@@ -22,6 +22,8 @@ enum End {
     Answers(u16),
     /// A gRPC call, with this status in its trailers.
     Calls(u8),
+    /// The same with this status in its head, and nothing else.
+    CallsInHead(u8),
     /// A gRPC call that ends before its status.
     LosesStatus,
     /// A call of gRPC-Web, which has its status in the body.
@@ -38,13 +40,15 @@ enum End {
 }
 
 /// Each way, what it looks like from outside, and whether it is charged unless said.
-const ENDS: [(End, Outcome, u16, bool); 16] = [
+const ENDS: [(End, Outcome, u16, bool); 18] = [
     (End::Answers(200), Outcome::Completed, 200, true),
     (End::Answers(404), Outcome::Completed, 404, true),
     (End::Answers(500), Outcome::Completed, 500, false),
     (End::Calls(0), Outcome::Completed, 200, true),
     (End::Calls(3), Outcome::Completed, 200, true),
     (End::Calls(13), Outcome::Completed, 200, false),
+    (End::CallsInHead(0), Outcome::Completed, 200, true),
+    (End::CallsInHead(14), Outcome::Completed, 200, false),
     (End::LosesStatus, Outcome::Completed, 200, false),
     (End::CallsFromWeb, Outcome::Completed, 200, true),
     (End::FailsInBody, Outcome::BodyError, 200, false),
@@ -91,6 +95,10 @@ async fn answer(end: End, charge: Charge) -> Result<Response<BoxBody>, std::io::
             trailers.insert("grpc-status", status.to_string().parse().unwrap());
             frames.push(Ok(Frame::trailers(trailers)));
         }
+        End::CallsInHead(status) => {
+            response = response.header("grpc-status", u16::from(status));
+            frames.clear();
+        }
         End::FailsInBody => frames.push(Err(std::io::Error::other("broken"))),
         End::Fails => return Err(std::io::Error::other("broken")),
         End::Panics => panic!("a handler's mistake"),
@@ -132,7 +140,7 @@ async fn run(rule: ChargeRule, end: End, outcome: Outcome, status: u16, is_charg
     }));
     let mut request = stage.request();
     let content_type = match end {
-        End::Calls(_) | End::LosesStatus => Some("application/grpc"),
+        End::Calls(_) | End::CallsInHead(_) | End::LosesStatus => Some("application/grpc"),
         End::CallsFromWeb => Some("application/grpc-web+proto"),
         _ => None,
     };
@@ -263,7 +271,7 @@ async fn a_rule_is_asked_once_and_told_how_the_request_ended() {
             "{end:?}"
         );
         let grpc = match end {
-            End::Calls(status) => Some(status),
+            End::Calls(status) | End::CallsInHead(status) => Some(status),
             // UNKNOWN, as for its caller.
             End::LosesStatus => Some(2),
             _ => None,
