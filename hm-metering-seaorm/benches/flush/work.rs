@@ -111,6 +111,7 @@ impl Work {
         let settlement = |(account, ..): &(AccountId, UserId, KeyId)| Settlement {
             key: QuotaKey {
                 account: *account,
+                key: None,
                 meter: MeterName::REQUESTS,
                 period: Period {
                     start: Timestamp::from_micros(START - START % DAY),

@@ -83,6 +83,7 @@ pub fn counter(account: AccountId) -> QuotaKey {
     let start = Timestamp::from_micros(NOW.as_micros() - 86_400_000_000);
     QuotaKey {
         account,
+        key: None,
         meter: MeterName::REQUESTS,
         period: Period {
             start,

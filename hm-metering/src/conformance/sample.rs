@@ -126,6 +126,7 @@ pub(super) fn holder() -> Holder {
 pub(super) fn counter(account: AccountId) -> QuotaKey {
     QuotaKey {
         account,
+        key: None,
         meter: MeterName::REQUESTS,
         period: Period {
             start: at(0),

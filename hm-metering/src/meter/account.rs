@@ -15,7 +15,7 @@ use crate::id::AccountId;
 use crate::index::PLACE_BYTES;
 use crate::period::Period;
 use crate::plan::{Plan, Quota};
-use crate::quota::{Counter, Lease, nanos};
+use crate::quota::{Counter, Lease, Owner, nanos};
 use crate::sync::AtomicU64;
 use crate::time::Timestamp;
 
@@ -85,8 +85,14 @@ impl CounterOf<'_> {
             return lease;
         }
         let CountedTerms { leases, meters } = self.counted;
-        let of = (self.account.id, &meters[self.position]);
-        counter.open(leases, of, now, self.quota.period, self.account.anchor)
+        let owner = Owner::account(self.account.id);
+        counter.open(
+            leases,
+            (owner, &meters[self.position]),
+            now,
+            self.quota.period,
+            self.account.anchor,
+        )
     }
 }
 

@@ -98,6 +98,7 @@ async fn state(
     };
     let window = QuotaWindow {
         account: ask.key.account,
+        key: ask.key.key,
         meter: ask.key.meter.clone(),
         since,
     };

@@ -68,6 +68,7 @@ impl Sums {
         self.sums.push(Settlement {
             key: QuotaKey {
                 account: event.account,
+                key: None,
                 meter: meter.clone(),
                 period: charge.period,
             },

@@ -149,6 +149,7 @@ impl Draft<'_> {
             Some(Settlement {
                 key: QuotaKey {
                     account: self.account,
+                    key: None,
                     meter: self.units.get(usize::from(charge.meter))?.0.clone(),
                     period: charge.period,
                 },
