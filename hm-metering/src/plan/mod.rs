@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub(crate) use self::text::ModeText;
 use self::text::PlanText;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::{MeterName, PlanId};

@@ -52,7 +52,8 @@ pub struct Holder {
 pub struct QuotaKey {
     /// Who is limited.
     pub account: AccountId,
-    /// The account's key whose own quota it is; none for the account's quota.
+    /// The account's key whose own quota it is; none for the account's quota. Of a key's meter the name has no more than
+    /// [`KeyQuotas::METER_MAX`](crate::keys::KeyQuotas::METER_MAX) bytes.
     pub key: Option<KeyId>,
     /// What is counted.
     pub meter: MeterName,

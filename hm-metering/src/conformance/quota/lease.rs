@@ -6,6 +6,7 @@ use crate::conformance::sample::{
 };
 use crate::error::StoreErrorKind;
 use crate::id::KeyId;
+use crate::keys::KeyQuotas;
 use crate::name::MeterName;
 use crate::period::Period;
 use crate::quota::{Holder, QuotaKey};
@@ -171,8 +172,7 @@ pub async fn counters_of_keys_do_not_touch_each_other(fixture: QuotaFixture) {
     let owner = fixture.owner().await;
     let of_account = counter(owner.account);
     let keys: [KeyId; 2] = [uuid().into(), uuid().into()];
-    // A meter may have the longest name that there is.
-    let longest = MeterName::parse(&"m".repeat(64)).expect("a name");
+    let longest = MeterName::parse(&"m".repeat(KeyQuotas::METER_MAX)).expect("a name");
     let of_key = |key, meter: &MeterName| QuotaKey {
         key: Some(key),
         meter: meter.clone(),

@@ -10,7 +10,7 @@ use crate::heap;
 use crate::id::{AccountId, KeyId, UserId};
 use crate::index::PLACE_BYTES;
 use crate::key::KeyEnv;
-use crate::keys::{InvalidKey, IpAllow, KeyLimits, Verified};
+use crate::keys::{InvalidKey, IpAllow, KeyLimits, KeyQuotas, Verified};
 use crate::meter::account::Account;
 use crate::meter::bucket::{Buckets, OwnBuckets};
 use crate::name::PlanId;
@@ -54,6 +54,7 @@ struct Rare {
     limits: KeyLimits,
     /// The rates of the key itself.
     buckets: Option<Arc<OwnBuckets>>,
+    quotas: KeyQuotas,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     plan_until: Option<Timestamp>,
@@ -193,6 +194,7 @@ impl Rare {
             ip_allow: principal.ip_allow().clone(),
             limits: limits.clone(),
             buckets,
+            quotas: principal.quotas().clone(),
             not_before: verified.not_before,
             expires_at: verified.expires_at,
             plan_until: verified.plan_until,
@@ -201,6 +203,7 @@ impl Rare {
             || !rare.scopes.is_empty()
             || !rare.ip_allow.is_empty()
             || !rare.limits.is_empty()
+            || !rare.quotas.is_empty()
             || rare.not_before.is_some()
             || rare.expires_at.is_some()
             || rare.plan_until.is_some();
@@ -216,6 +219,7 @@ impl Rare {
             + heap::list(self.ip_allow.networks())
             + self.limits.bytes()
             + self.buckets.as_ref().map_or(0, |buckets| buckets.bytes())
+            + self.quotas.bytes()
     }
 }
 
@@ -255,5 +259,9 @@ impl Identity for Caller {
 
     fn limits(&self) -> &KeyLimits {
         self.rare.as_ref().map_or(KeyLimits::NONE, |rare| &rare.limits)
+    }
+
+    fn quotas(&self) -> &KeyQuotas {
+        self.rare.as_ref().map_or(KeyQuotas::NONE, |rare| &rare.quotas)
     }
 }

@@ -155,6 +155,7 @@ impl KeyPatchBody {
                     scopes,
                     ip_allow,
                     limits,
+                    quotas: None,
                     is_active: self.is_active,
                     expires_at,
                     metadata,
