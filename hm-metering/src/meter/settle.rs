@@ -130,6 +130,7 @@ impl Settling<'_> {
         }
         self.charges.push(record::Charge {
             meter: u8::try_from(at).unwrap_or(u8::MAX),
+            of_key: lease.window().key_id().is_some(),
             period: lease.window().period(),
             limit,
             lease: leased.then(|| lease.token()).flatten(),
