@@ -13,6 +13,7 @@ use crate::key::KeyEnv;
 use crate::keys::{InvalidKey, IpAllow, KeyLimits, KeyQuotas, Verified};
 use crate::meter::account::Account;
 use crate::meter::bucket::{Buckets, OwnBuckets};
+use crate::meter::own::{Own, OwnQuotas};
 use crate::name::PlanId;
 use crate::principal::{Identity, Principal};
 use crate::refusal::{Refusal, RefusalKind};
@@ -55,6 +56,8 @@ struct Rare {
     /// The rates of the key itself.
     buckets: Option<Arc<OwnBuckets>>,
     quotas: KeyQuotas,
+    /// The counters of these; none where nothing counts them.
+    counted: Option<Box<OwnQuotas>>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     plan_until: Option<Timestamp>,
@@ -97,11 +100,23 @@ impl Caller {
         Principal::kept(own)
     }
 
+    /// The limits of the key itself.
+    pub(crate) fn own(&self) -> Own<'_> {
+        self.rare.as_ref().map_or_else(Own::default, |rare| Own {
+            rates: rare.buckets(),
+            quotas: rare.counted.as_deref(),
+        })
+    }
+
+    /// The quotas of the key itself, where they are counted.
+    pub(crate) fn own_quotas(&self) -> Option<&OwnQuotas> {
+        self.rare.as_ref()?.counted.as_deref()
+    }
+
     /// The rates of the key itself.
     pub(crate) fn buckets(&self) -> Buckets<'_> {
         let rare = self.rare.as_ref();
-        rare.and_then(|rare| rare.buckets.as_ref())
-            .map_or_else(Buckets::default, |buckets| buckets.get())
+        rare.map_or_else(Buckets::default, |rare| rare.buckets())
     }
 
     /// What it takes of memory, about, with its places in the indexes and all of its account's state.
@@ -195,6 +210,7 @@ impl Rare {
             limits: limits.clone(),
             buckets,
             quotas: principal.quotas().clone(),
+            counted: OwnQuotas::new(principal.key(), principal.quotas(), account.leases()).map(Box::new),
             not_before: verified.not_before,
             expires_at: verified.expires_at,
             plan_until: verified.plan_until,
@@ -210,6 +226,11 @@ impl Rare {
         has_some.then(|| Box::new(rare))
     }
 
+    fn buckets(&self) -> Buckets<'_> {
+        let buckets = self.buckets.as_ref();
+        buckets.map_or_else(Buckets::default, |buckets| buckets.get())
+    }
+
     /// What it takes of memory, about.
     fn bytes(&self) -> usize {
         let plan = self.plan.as_ref();
@@ -220,6 +241,7 @@ impl Rare {
             + self.limits.bytes()
             + self.buckets.as_ref().map_or(0, |buckets| buckets.bytes())
             + self.quotas.bytes()
+            + self.counted.as_ref().map_or(0, |counted| counted.bytes())
     }
 }
 

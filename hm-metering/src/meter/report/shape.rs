@@ -115,6 +115,11 @@ impl Shown {
     }
 }
 
+/// The name of a quota of a key's own.
+pub(super) fn own_quota_name(quota: &Quota) -> String {
+    plain_name(&format!("key-{}", quota_name(quota)))
+}
+
 /// A quota's name: that of its period, after the meter's unless it counts what everybody means.
 fn quota_name(quota: &Quota) -> String {
     let period = quota.period.name();
