@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{AccountId, KeyId, UserId};
 use crate::key::KeyEnv;
-use crate::keys::{IpAllow, KeyLimits};
+use crate::keys::{IpAllow, KeyLimits, KeyQuotas};
 use crate::name::PlanId;
 use crate::time::Timestamp;
 
@@ -20,6 +20,7 @@ pub(crate) trait Identity: Send + Sync + 'static {
     fn scopes(&self) -> &[String];
     fn ip_allow(&self) -> &IpAllow;
     fn limits(&self) -> &KeyLimits;
+    fn quotas(&self) -> &KeyQuotas;
 }
 
 /// The caller of a metered request, as its key's record says. Cheap to clone; handlers get it from the
@@ -45,6 +46,7 @@ struct Said {
     scopes: Vec<String>,
     ip_allow: IpAllow,
     limits: KeyLimits,
+    quotas: KeyQuotas,
 }
 
 impl Identity for Said {
@@ -83,6 +85,10 @@ impl Identity for Said {
     fn limits(&self) -> &KeyLimits {
         &self.limits
     }
+
+    fn quotas(&self) -> &KeyQuotas {
+        &self.quotas
+    }
 }
 
 impl Principal {
@@ -99,6 +105,7 @@ impl Principal {
             scopes: Vec::new(),
             ip_allow: IpAllow::default(),
             limits: KeyLimits::default(),
+            quotas: KeyQuotas::default(),
         })))
     }
 
@@ -127,6 +134,7 @@ impl Principal {
                 scopes: kept.scopes().to_vec(),
                 ip_allow: kept.ip_allow().clone(),
                 limits: kept.limits().clone(),
+                quotas: kept.quotas().clone(),
             }),
         };
         change(Arc::make_mut(&mut said));
@@ -173,10 +181,22 @@ impl Principal {
         self.change(|said| said.ip_allow = ip_allow)
     }
 
-    /// Gives limits that hold for the key beside its account's; none unless said.
+    /// Gives rates that hold for the key beside its account's; none unless said.
     #[must_use]
     pub fn with_limits(self, limits: KeyLimits) -> Self {
         self.change(|said| said.limits = limits)
+    }
+
+    /// Gives quotas that hold for the key beside its account's; none unless said. They are counted by the key's id: a meter does not
+    /// accept a caller that has some and of which [`Principal::with_key`] was not said.
+    #[must_use]
+    pub fn with_quotas(self, quotas: KeyQuotas) -> Self {
+        self.change(|said| said.quotas = quotas)
+    }
+
+    /// Whether its quotas, if it has some, can be counted.
+    pub(crate) fn has_sound_quotas(&self) -> bool {
+        self.key().is_some() || self.quotas().is_empty()
     }
 
     /// Who is billed and limited.
@@ -233,10 +253,16 @@ impl Principal {
         self.identity().ip_allow()
     }
 
-    /// The key's own limits.
+    /// The key's own rates.
     #[must_use]
     pub fn limits(&self) -> &KeyLimits {
         self.identity().limits()
+    }
+
+    /// The key's own quotas.
+    #[must_use]
+    pub fn quotas(&self) -> &KeyQuotas {
+        self.identity().quotas()
     }
 }
 
@@ -252,6 +278,7 @@ impl PartialEq for Principal {
             && self.scopes() == other.scopes()
             && self.ip_allow() == other.ip_allow()
             && self.limits() == other.limits()
+            && self.quotas() == other.quotas()
     }
 }
 

@@ -23,7 +23,7 @@ use redb::{Database, TableDefinition, WriteTransaction};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-/// Counters as JSON, by account, meter and start of the period.
+/// Counters as JSON, by account or key, meter and start of the period.
 const COUNTERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("counters");
 /// Batches whose settlements were applied.
 const SETTLED: TableDefinition<'static, &str, ()> = TableDefinition::new("settled");

@@ -7,7 +7,7 @@ use hm_metering::quota::{
     StoreIdentity, WindowState,
 };
 use hm_metering::usage::BatchId;
-use hm_metering::{StoreErrorKind, Timestamp, Units};
+use hm_metering::{AccountId, KeyId, StoreErrorKind, Timestamp, Units};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::counter::Counter;
@@ -40,7 +40,16 @@ pub(crate) fn batch_name(batch: BatchId) -> String {
 
 /// There is one counter for one period start, wherever the period ends.
 fn counter_name(key: &QuotaKey) -> String {
-    format!("{}/{}/{}", key.account, key.meter, key.period.start.as_micros())
+    let owner = owner(key.account, key.key);
+    format!("{owner}/{}/{}", key.meter, key.period.start.as_micros())
+}
+
+/// Whose counters these are: an account's, or one of its keys'.
+fn owner(account: AccountId, key: Option<KeyId>) -> String {
+    match key {
+        None => account.to_string(),
+        Some(key) => format!("{account}#{key}"),
+    }
 }
 
 /// Changes one counter, which comes into being by itself.
@@ -68,6 +77,7 @@ fn lease(transaction: &WriteTransaction, ask: &LeaseAsk) -> Result<LeaseGrant, F
     };
     let window = QuotaWindow {
         account: ask.key.account,
+        key: ask.key.key,
         meter: ask.key.meter.clone(),
         since,
     };
@@ -87,7 +97,7 @@ fn lease(transaction: &WriteTransaction, ask: &LeaseAsk) -> Result<LeaseGrant, F
 
 /// Sums up the counters of a window.
 fn window_state(transaction: &WriteTransaction, window: &QuotaWindow) -> Result<WindowState, Failure> {
-    let all_of_meter = format!("{}/{}/", window.account, window.meter);
+    let all_of_meter = format!("{}/{}/", owner(window.account, window.key), window.meter);
     let table = transaction.open_table(COUNTERS)?;
     let mut state = WindowState::default();
     for entry in table.range(&*all_of_meter..)? {

@@ -66,6 +66,7 @@ mod file {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let key = QuotaKey {
             account: AccountId::from_uuid(Uuid::from_u128(1)),
+            key: None,
             meter: MeterName::REQUESTS,
             period: Period {
                 start: at(0),

@@ -1,7 +1,7 @@
 //! What is flushed: the requests of a hundred accounts in a few minutes.
 
 use hm_metering::key::KeyDigest;
-use hm_metering::keys::{IpAllow, KeyLimits, NewKey};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyQuotas, NewKey};
 use hm_metering::period::Period;
 use hm_metering::quota::{Holder, QuotaKey, Settlement};
 use hm_metering::usage::{Batch, BatchId, Event, Outcome};
@@ -53,6 +53,7 @@ impl Work {
                     scopes: Vec::new(),
                     ip_allow: IpAllow::default(),
                     limits: KeyLimits::default(),
+                    quotas: KeyQuotas::default(),
                     not_before: None,
                     expires_at: None,
                     metadata: Default::default(),
@@ -111,6 +112,7 @@ impl Work {
         let settlement = |(account, ..): &(AccountId, UserId, KeyId)| Settlement {
             key: QuotaKey {
                 account: *account,
+                key: None,
                 meter: MeterName::REQUESTS,
                 period: Period {
                     start: Timestamp::from_micros(START - START % DAY),

@@ -61,6 +61,11 @@ pub struct Model {
     pub rate_limit: Option<Json>,
     /// A slow hash of the whole key, where the digest alone does not prove it.
     pub slow_hash: Option<SlowKeyHash>,
+    /// The quotas of its own, a list; none if it has none.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub quotas: Option<Json>,
+    /// Since when these meters are counted for it in these periods; none if it has no quotas.
+    pub quotas_since: Option<i64>,
 }
 
 /// Joins are written where they are needed; the foreign keys are in the migrations.

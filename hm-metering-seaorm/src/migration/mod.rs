@@ -34,6 +34,7 @@ mod m20261125_000009_plan_changes;
 mod m20261125_000010_rollups;
 mod m20261126_000011_closed_summaries;
 mod m20261129_000012_partitions;
+mod m20261129_000013_key_quotas;
 mod run;
 
 use sea_orm_migration::prelude::*;
@@ -69,6 +70,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261125_000010_rollups::Migration),
         Box::new(m20261126_000011_closed_summaries::Migration),
         Box::new(m20261129_000012_partitions::Migration),
+        Box::new(m20261129_000013_key_quotas::Migration),
     ]
 }
 

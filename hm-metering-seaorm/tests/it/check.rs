@@ -1,14 +1,20 @@
 //! Counters, events and rollups are held against each other.
 
-use hm_metering::quota::Settlement;
+use hm_metering::keys::{KeyPatch, KeyQuotas, NewKey};
+use hm_metering::plan::Quota;
+use hm_metering::quota::{QuotaKey, Settlement};
 use hm_metering::usage::{Event, UsageQuery};
-use hm_metering::{AccountId, MeterName, QuotaStore, Timestamp, Units, UsageSink, UsageStore};
+use hm_metering::{
+    AccountId, KeyId, KeyStore, MeterName, QuotaStore, Timestamp, Units, UsageSink, UsageStore,
+};
 use hm_metering_seaorm::SeaOrmStore;
+use hm_metering_seaorm::entity::usage_summary;
 use hm_metering_seaorm::operator::{self, Checked, Counted, Difference, Witness};
-use hm_metering_seaorm::sea_orm::ConnectionTrait;
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, EntityTrait};
 use hm_metering_seaorm::testing::TestDatabase;
+use uuid::Uuid;
 
-use crate::fixtures::{NOW, account, ask, batch, counter, event, holder, later, settlement, store};
+use crate::fixtures::{NOW, account, ask, batch, counter, event, holder, later, new_key, settlement, store};
 
 async fn check(store: &SeaOrmStore) -> (Checked, Vec<Difference>) {
     let mut found = Vec::new();
@@ -115,6 +121,124 @@ async fn a_counter_that_is_gone_and_a_lease_that_is_wrong_are_found() {
                 .iter()
                 .any(|difference| difference.witness == Witness::Summary)
         );
+        database.close().await.unwrap();
+    }
+}
+
+/// Three requests of one key and two of another of the account. The first has a quota of its own since `since`, and the last
+/// `counted` of its requests are on its counter.
+async fn loaded_for_a_key(store: &SeaOrmStore, since: Timestamp, counted: u32) -> (AccountId, KeyId) {
+    let account = account(store).await;
+    let key = NewKey {
+        quotas: KeyQuotas::new([Quota::per_day(10)]).unwrap(),
+        created_at: since,
+        ..new_key(account)
+    };
+    store.insert(&key).await.unwrap();
+    let (of_account, other) = (counter(account), KeyId::from_uuid(Uuid::new_v4()));
+    let of_key = QuotaKey {
+        key: Some(key.id),
+        ..of_account.clone()
+    };
+    let holder = holder();
+    let lease = store.lease(&ask(holder, 1, &of_key, 10, 5)).await.unwrap();
+    let events = [key.id, key.id, other, key.id, other].map(|key| event(account, Some(key)));
+    let settlements = vec![
+        settlement(&of_account, None, 5),
+        settlement(&of_key, Some(lease.token), counted),
+    ];
+    let recorded = store.record(&batch(holder, 1, events.into(), settlements)).await;
+    recorded.unwrap();
+    (account, key.id)
+}
+
+#[tokio::test]
+async fn counters_of_keys_are_held_against_the_events_of_these_keys() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let (account, key) = loaded_for_a_key(&store, later(-3 * 86_400), 3).await;
+        let (checked, found) = check(&store).await;
+        assert_eq!((checked.counters, found), (2, vec![]));
+        for (changed, counted) in [("used = used - 1", 2), ("used = used + 2", 4)] {
+            let sql = format!("UPDATE quota_counters SET {changed} WHERE meter LIKE 'requests#%'");
+            change(&store, &sql).await;
+            let (_, found) = check(&store).await;
+            assert_eq!(witnesses(&found), [Witness::Counter]);
+            let difference = &found[0];
+            assert_eq!(difference.account, account);
+            assert_eq!(difference.what, Counted::UnitsOfKey(key, MeterName::REQUESTS));
+            assert_eq!(
+                [difference.counter, difference.events, difference.rollups],
+                [counted, 3, 3].map(|units| Some(Units::new(units)))
+            );
+            assert!(!difference.witness.is_rollup(), "nothing is to be repaired");
+        }
+        change(
+            &store,
+            "UPDATE quota_counters SET used = 3, leased = leased + 1 WHERE meter LIKE 'requests#%'",
+        )
+        .await;
+        let (_, found) = check(&store).await;
+        assert_eq!(witnesses(&found), [Witness::Leases]);
+        assert_eq!(found[0].what, Counted::UnitsOfKey(key, MeterName::REQUESTS));
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_key_used_before_it_had_a_quota_or_without_one_is_no_difference() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        // In the midst of the period.
+        let (account, key) = loaded_for_a_key(&store, later(-60), 1).await;
+        assert_eq!(check(&store).await.1, []);
+        let more = "UPDATE quota_counters SET used = used + 3 WHERE meter LIKE 'requests#%'";
+        change(&store, more).await;
+        assert_eq!(witnesses(&check(&store).await.1), [Witness::Counter]);
+        change(
+            &store,
+            "UPDATE quota_counters SET used = 2 WHERE meter LIKE 'requests#%'",
+        )
+        .await;
+        let set = async |quotas, at| {
+            let patch = KeyPatch {
+                quotas: Some(quotas),
+                ..KeyPatch::default()
+            };
+            assert!(store.update(account, key, &patch, at).await.unwrap().is_some());
+        };
+        set(KeyQuotas::default(), later(1)).await;
+        assert_eq!(check(&store).await.1, []);
+        // Another limit leaves the moment alone, and another period does not.
+        let of = |quota| KeyQuotas::new([quota]).unwrap();
+        set(of(Quota::per_day(9)), later(-3 * 86_400)).await;
+        set(of(Quota::per_day(8)), later(2)).await;
+        assert_eq!(witnesses(&check(&store).await.1), [Witness::Counter]);
+        set(of(Quota::per_hour(8)), later(3)).await;
+        assert_eq!(check(&store).await.1, []);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_a_quota_of_its_own_makes_no_summary_of_its_own() {
+    for database in TestDatabase::every().await.unwrap() {
+        let store = store(&database).await;
+        let (account, _) = loaded_for_a_key(&store, later(-3 * 86_400), 3).await;
+        let all = (Timestamp::MIN, Timestamp::MAX);
+        let summaries = operator::summaries(&store, account, &MeterName::REQUESTS, all)
+            .await
+            .unwrap();
+        let sums: Vec<_> = summaries
+            .iter()
+            .map(|summary| (summary.count, summary.units.get()))
+            .collect();
+        assert_eq!(sums, [(5, 5)]);
+        let rows = usage_summary::Entity::find()
+            .all(store.connection())
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 1);
         database.close().await.unwrap();
     }
 }

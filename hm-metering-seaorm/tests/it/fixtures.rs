@@ -1,7 +1,7 @@
 //! Small values to test with.
 
 use hm_metering::key::KeyDigest;
-use hm_metering::keys::{IpAllow, KeyLimits, NewKey};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyQuotas, NewKey};
 use hm_metering::period::Period;
 use hm_metering::quota::{FencingToken, Holder, LeaseAsk, QuotaKey, Settlement};
 use hm_metering::usage::{Batch, BatchId, Event, Outcome};
@@ -76,6 +76,7 @@ pub fn new_key(account: AccountId) -> NewKey {
         scopes: vec!["data:read".into()],
         ip_allow: IpAllow::default(),
         limits: KeyLimits::default(),
+        quotas: KeyQuotas::default(),
         not_before: None,
         expires_at: None,
         metadata: [("team".to_owned(), "ü".to_owned())].into(),
@@ -94,6 +95,7 @@ pub fn counter(account: AccountId) -> QuotaKey {
     let start = Timestamp::from_micros(NOW.as_micros() - 86_400_000_000);
     QuotaKey {
         account,
+        key: None,
         meter: MeterName::REQUESTS,
         period: Period {
             start,

@@ -1,15 +1,18 @@
 //! The schema goes up, down and up again with data in place, and agrees with the entities.
 
+use hm_metering::keys::{KeyQuotas, NewKey};
 use hm_metering::page::PageRequest;
+use hm_metering::plan::Quota;
+use hm_metering::quota::QuotaKey;
 use hm_metering::usage::{Event, UsageQuery};
-use hm_metering::{AccountId, EventId, KeyId, KeyStore, ReplicaId, UsageSink, UsageStore};
+use hm_metering::{AccountId, EventId, KeyId, KeyStore, QuotaStore, ReplicaId, UsageSink, UsageStore};
 use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend};
 use hm_metering_seaorm::sea_orm_migration::MigratorTrait;
 use hm_metering_seaorm::testing::TestDatabase;
 use hm_metering_seaorm::{Migrator, SeaOrmStore, migration};
 use uuid::Uuid;
 
-use crate::fixtures::{NOW, batch, event, holder, later, store};
+use crate::fixtures::{NOW, account, ask, batch, counter, event, holder, later, new_key, store};
 use crate::rows;
 
 #[tokio::test]
@@ -106,6 +109,53 @@ async fn events_of_the_first_schema_are_listed_after_the_details_have_come() {
             ..event(account, None)
         };
         assert_eq!(listed.items, [expected]);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_way_back_from_quotas_of_keys_forgets_them_and_keeps_what_accounts_used() {
+    for database in TestDatabase::every().await.unwrap() {
+        let (store, db) = (store(&database).await, database.connection());
+        let account = account(&store).await;
+        let key = NewKey {
+            quotas: KeyQuotas::new([Quota::per_day(10)]).unwrap(),
+            ..new_key(account)
+        };
+        store.insert(&key).await.unwrap();
+        let of_account = counter(account);
+        let of_key = QuotaKey {
+            key: Some(key.id),
+            ..of_account.clone()
+        };
+        for counter in [&of_account, &of_key] {
+            store.lease(&ask(holder(), 1, counter, 10, 4)).await.unwrap();
+        }
+        let both = [of_account, of_key];
+        let leased = async || {
+            store
+                .balances(&both)
+                .await
+                .unwrap()
+                .iter()
+                .map(|has| has.leased.get())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(leased().await, [4, 4]);
+        while Migrator::get_applied_migrations(db)
+            .await
+            .unwrap()
+            .last()
+            .unwrap()
+            .name()
+            != "m20261129_000012_partitions"
+        {
+            Migrator::down(db, Some(1)).await.unwrap();
+        }
+        Migrator::up(db, None).await.unwrap();
+        assert_eq!(leased().await, [4, 0]);
+        let record = store.get(account, key.id).await.unwrap().unwrap();
+        assert!(record.quotas.is_empty());
         database.close().await.unwrap();
     }
 }

@@ -120,6 +120,7 @@ impl Tenant {
         assert_eq!(balances[1].used.get(), other.times(10));
         let window = QuotaWindow {
             account: self.account,
+            key: None,
             meter: MeterName::REQUESTS,
             since: Timestamp::MIN,
         };

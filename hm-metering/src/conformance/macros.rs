@@ -147,6 +147,7 @@ macro_rules! __quota_store_cases {
                 a_late_operation_is_a_conflict
                 each_holder_and_counter_has_its_own_numbers
                 counters_do_not_touch_each_other
+                counters_of_keys_do_not_touch_each_other
                 a_periods_start_makes_the_counter
                 far_away_periods_are_counted
                 many_balances_are_answered_in_order
@@ -170,6 +171,7 @@ macro_rules! __quota_store_cases {
                 a_lease_does_not_end_by_itself
                 the_counters_of_a_window_share_its_limit
                 a_window_is_the_sum_of_its_counters
+                windows_of_keys_do_not_touch_each_other
                 later_counters_of_a_window_count
                 a_repeated_lease_of_a_window_debits_once
                 a_window_that_is_over_its_limit_grants_nothing

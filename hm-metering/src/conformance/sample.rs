@@ -13,10 +13,10 @@ use super::fixture::Owner;
 use crate::error::{StoreErrorKind, StoreResult};
 use crate::id::{AccountId, IdSource};
 use crate::key::{KeyDigest, KeyEnv, SlowHash};
-use crate::keys::{IpAllow, KeyLimits, NewKey};
+use crate::keys::{IpAllow, KeyLimits, KeyQuotas, NewKey};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::period::Period;
-use crate::plan::RateLimit;
+use crate::plan::{Quota, RateLimit};
 use crate::quota::{FencingToken, Holder, LeaseAsk, QuotaKey, Release, Settlement};
 use crate::time::Timestamp;
 use crate::units::Units;
@@ -93,6 +93,7 @@ pub(super) fn new_key(owner: Owner) -> NewKey {
         scopes: vec!["data:read".to_owned()],
         ip_allow: networks(&["192.0.2.0/24"]),
         limits: KeyLimits::new([rate("key", 7)]).expect("the rate makes sense"),
+        quotas: KeyQuotas::new([Quota::per_month(9)]).expect("the quota makes sense"),
         not_before: None,
         expires_at: None,
         metadata: [("team".to_owned(), "search".to_owned())].into(),
@@ -126,6 +127,7 @@ pub(super) fn holder() -> Holder {
 pub(super) fn counter(account: AccountId) -> QuotaKey {
     QuotaKey {
         account,
+        key: None,
         meter: MeterName::REQUESTS,
         period: Period {
             start: at(0),

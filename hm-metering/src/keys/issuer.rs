@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ip_allow::IpAllow;
 use super::limits::KeyLimits;
+use super::quotas::KeyQuotas;
 use super::record::NewKey;
 use crate::id::{AccountId, IdSource, KeyId, UserId};
 use crate::key::{HashError, IssuedKey, KeyEnv, KeyFormat, KeyHasher};
@@ -79,6 +80,7 @@ impl KeyIssuer {
             scopes: Vec::new(),
             ip_allow: IpAllow::default(),
             limits: KeyLimits::default(),
+            quotas: KeyQuotas::default(),
             not_before: None,
             expires_at: None,
             metadata: BTreeMap::new(),

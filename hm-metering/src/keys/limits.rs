@@ -1,4 +1,4 @@
-//! The limits that a key has of its own.
+//! The rates that a key has of its own.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use thiserror::Error;
 use crate::heap;
 use crate::plan::RateLimit;
 
-/// The limits of one key. They hold beside those of its account's plan: a request needs room in all of them.
+/// The rates of one key. They hold beside those of its account's plan: a request needs room in all of them.
 ///
-/// A key has rates and no quotas of its own: what an account pays for is counted by account.
+/// Quotas of a key are in [`KeyQuotas`](super::KeyQuotas).
 ///
 /// It is written as a list, `[{ "name": "key", "limit": 10, "perMicros": 1000000, "burst": 20 }]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 mod ip_allow;
 mod issuer;
 mod limits;
+mod quotas;
 mod record;
 mod source;
 mod stored;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 pub use ip_allow::{IpAllow, TooManyNetworks};
 pub use issuer::KeyIssuer;
 pub use limits::{KeyLimits, KeyLimitsError};
+pub use quotas::{KeyQuotas, KeyQuotasError};
 pub use record::{ChangeCursor, ChangePage, ChangeSubject, KeyPatch, KeyRecord, KeyUse, NewKey, StoredKey};
 
 pub(crate) use source::{Carriers, Credential, find_credential};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ip_allow::IpAllow;
 use super::limits::KeyLimits;
+use super::quotas::KeyQuotas;
 use crate::id::{AccountId, KeyId, UserId};
 use crate::key::{KeyDigest, KeyEnv, SlowHash};
 use crate::name::PlanId;
@@ -37,8 +38,10 @@ pub struct NewKey {
     pub scopes: Vec<String>,
     /// The networks it may be used from; none for any.
     pub ip_allow: IpAllow,
-    /// The limits of its own, beside its account's.
+    /// The rates of its own, beside its account's.
     pub limits: KeyLimits,
+    /// The quotas of its own, beside its account's.
+    pub quotas: KeyQuotas,
     /// From when it is valid; none for at once.
     pub not_before: Option<Timestamp>,
     /// The first moment at which it is no longer valid; none for never.
@@ -70,8 +73,10 @@ pub struct KeyRecord {
     pub scopes: Vec<String>,
     /// The networks it may be used from.
     pub ip_allow: IpAllow,
-    /// The limits of its own.
+    /// The rates of its own.
     pub limits: KeyLimits,
+    /// The quotas of its own.
+    pub quotas: KeyQuotas,
     /// Whether its owner has it switched on. A revoked key is switched off for good.
     pub is_active: bool,
     /// From when it is valid.
@@ -133,8 +138,10 @@ pub struct KeyPatch {
     pub scopes: Option<Vec<String>>,
     /// Other networks, all of them; empty for any.
     pub ip_allow: Option<IpAllow>,
-    /// Other limits, all of them.
+    /// Other rates, all of them.
     pub limits: Option<KeyLimits>,
+    /// Other quotas, all of them. What was counted for a meter counts on if its period stays.
+    pub quotas: Option<KeyQuotas>,
     /// Switch on or off.
     pub is_active: Option<bool>,
     /// Another end; `Some(None)` for never.

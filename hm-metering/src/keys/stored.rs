@@ -127,7 +127,8 @@ impl StoredKeyVerifier {
                 .with_user(record.user)
                 .with_scopes(record.scopes)
                 .with_ip_allow(record.ip_allow)
-                .with_limits(record.limits),
+                .with_limits(record.limits)
+                .with_quotas(record.quotas),
             not_before: record.not_before,
             expires_at: record.expires_at,
             plan_until,

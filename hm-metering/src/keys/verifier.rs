@@ -28,6 +28,8 @@ pub enum InvalidKey {
     Disabled,
     /// It has more scopes than a key may have: [`Principal::SCOPES_BYTES_MAX`].
     TooManyScopes,
+    /// It has quotas of its own, and no id to count them by.
+    QuotasWithoutId,
 }
 
 impl InvalidKey {
@@ -42,6 +44,7 @@ impl InvalidKey {
             Self::NotYetValid => "not_yet_valid",
             Self::Disabled => "disabled",
             Self::TooManyScopes => "too_many_scopes",
+            Self::QuotasWithoutId => "quotas_without_id",
         }
     }
 }

@@ -281,6 +281,7 @@ fn first_record(key: &NewKey) -> KeyRecord {
         scopes: key.scopes.clone(),
         ip_allow: key.ip_allow.clone(),
         limits: key.limits.clone(),
+        quotas: key.quotas.clone(),
         is_active: true,
         not_before: key.not_before,
         expires_at: key.expires_at,
@@ -294,26 +295,19 @@ fn first_record(key: &NewKey) -> KeyRecord {
 }
 
 fn apply(patch: &KeyPatch, record: &mut KeyRecord) {
-    if let Some(name) = &patch.name {
-        record.name.clone_from(name);
-    }
-    if let Some(scopes) = &patch.scopes {
-        record.scopes.clone_from(scopes);
-    }
-    if let Some(ip_allow) = &patch.ip_allow {
-        record.ip_allow.clone_from(ip_allow);
-    }
-    if let Some(limits) = &patch.limits {
-        record.limits.clone_from(limits);
-    }
-    if let Some(is_active) = patch.is_active {
-        record.is_active = is_active;
-    }
-    if let Some(expires_at) = patch.expires_at {
-        record.expires_at = expires_at;
-    }
-    if let Some(metadata) = &patch.metadata {
-        record.metadata.clone_from(metadata);
+    set(&mut record.name, patch.name.as_ref());
+    set(&mut record.scopes, patch.scopes.as_ref());
+    set(&mut record.ip_allow, patch.ip_allow.as_ref());
+    set(&mut record.limits, patch.limits.as_ref());
+    set(&mut record.quotas, patch.quotas.as_ref());
+    set(&mut record.is_active, patch.is_active.as_ref());
+    set(&mut record.expires_at, patch.expires_at.as_ref());
+    set(&mut record.metadata, patch.metadata.as_ref());
+}
+
+fn set<T: Clone>(field: &mut T, new: Option<&T>) {
+    if let Some(new) = new {
+        field.clone_from(new);
     }
 }
 

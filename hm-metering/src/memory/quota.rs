@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::MemoryStore;
 use super::batches::Batches;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
-use crate::id::AccountId;
+use crate::id::{AccountId, KeyId};
 use crate::name::MeterName;
 use crate::quota::{
     Balance, FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow, Release,
@@ -28,6 +28,7 @@ pub(super) struct Counters {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct CounterId {
     account: AccountId,
+    key: Option<KeyId>,
     meter: MeterName,
     start: Timestamp,
 }
@@ -36,6 +37,7 @@ impl From<&QuotaKey> for CounterId {
     fn from(key: &QuotaKey) -> Self {
         Self {
             account: key.account,
+            key: key.key,
             meter: key.meter.clone(),
             start: key.period.start,
         }
@@ -128,19 +130,25 @@ impl Counters {
                     .map_or_else(Balance::default, |counter| counter.balance),
                 oldest: None,
             },
-            Some(since) => self.window(id.account, &id.meter, since),
+            Some(since) => self.window((id.account, id.key), &id.meter, since),
         }
     }
 
-    fn window(&self, account: AccountId, meter: &MeterName, since: Timestamp) -> WindowState {
+    fn window(
+        &self,
+        (account, key): (AccountId, Option<KeyId>),
+        meter: &MeterName,
+        since: Timestamp,
+    ) -> WindowState {
         let first = CounterId {
             account,
+            key,
             meter: meter.clone(),
             start: since,
         };
         let mut state = WindowState::default();
         for (id, counter) in self.counters.range(first..) {
-            if id.account != account || id.meter != *meter {
+            if id.account != account || id.key != key || id.meter != *meter {
                 break;
             }
             let Balance { used, leased } = counter.balance;
@@ -257,7 +265,10 @@ impl QuotaStore for MemoryStore {
 
     async fn windows(&self, windows: &[QuotaWindow]) -> StoreResult<Vec<WindowState>> {
         let state = self.lock();
-        let window = |window: &QuotaWindow| state.quota.window(window.account, &window.meter, window.since);
+        let window = |window: &QuotaWindow| {
+            let owner = (window.account, window.key);
+            state.quota.window(owner, &window.meter, window.since)
+        };
         Ok(windows.iter().map(window).collect())
     }
 

@@ -15,7 +15,7 @@ use crate::id::AccountId;
 use crate::index::PLACE_BYTES;
 use crate::period::Period;
 use crate::plan::{Plan, Quota};
-use crate::quota::{Counter, Lease, nanos};
+use crate::quota::{Counter, Lease, Leases, Owner, nanos};
 use crate::sync::AtomicU64;
 use crate::time::Timestamp;
 
@@ -85,7 +85,7 @@ impl CounterOf<'_> {
             return lease;
         }
         let CountedTerms { leases, meters } = self.counted;
-        let of = (self.account.id, &meters[self.position]);
+        let of = (Owner::account(self.account.id), &meters[self.position]);
         let is_stale = self.account.is_stale();
         counter.open(leases, of, now, self.quota.period, self.account.anchor, is_stale)
     }
@@ -135,6 +135,11 @@ impl Account {
     /// Whether its rates are those of `other`, which it keeps for that.
     pub(crate) fn has_rates_of(&self, other: *const Self) -> bool {
         matches!(&self.rates, RateStates::Earlier(earlier) if Arc::as_ptr(earlier) == other)
+    }
+
+    /// The leases of the process; none where nothing counts quotas.
+    pub(crate) fn leases(&self) -> Option<&Arc<Leases>> {
+        self.terms.counted.as_ref().map(|counted| &counted.leases)
     }
 
     /// The plan that holds.

@@ -139,7 +139,15 @@ impl Admitted {
         let (account, now) = (self.account(), self.engine.now());
         let quota = lacking.and_then(|(place, need)| {
             let hold = &self.holds[place];
-            let (quota, _) = account.quotas().find(|(quota, _)| quota.meter == *hold.meter())?;
+            let quota = match hold.lease.window().key_id() {
+                Some(_) => self.caller.own_quotas()?.of_meter(hold.meter())?.0,
+                None => {
+                    account
+                        .quotas()
+                        .find(|(quota, _)| quota.meter == *hold.meter())?
+                        .0
+                }
+            };
             Some(refuse_for_quota(account, quota, &hold.lease, need, now))
         });
         let (refusal, report) = match quota {

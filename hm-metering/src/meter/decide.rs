@@ -7,6 +7,7 @@ use super::account::Account;
 use super::bucket::{self, Buckets};
 use super::hold::{Hold, Holds};
 use super::look::{fall_back, look};
+use super::own::{Own, OwnQuotas};
 use super::report::LimitReport;
 use super::report::standing::{refuse_for_concurrency, refuse_for_quota, refuse_for_rate, refuse_unanswered};
 use crate::on_unavailable::OnUnavailable;
@@ -49,13 +50,13 @@ pub(crate) struct Now {
     pub(crate) monotonic: Duration,
 }
 
-/// Decides about one request. `own` are the rates of its key, beside the account's. `book` is none where nothing counts quotas.
+/// Decides about one request. `own` are the limits of its key, beside the account's. `book` is none where nothing counts quotas.
 ///
 /// It looks at every limit before it takes of any, so a request that is refused changes nothing, not even for a moment.
 /// Only one that was overtaken between its look and its take puts back what it took of other limits.
 pub(crate) fn decide(
     account: &Account,
-    own: Buckets<'_>,
+    own: Own<'_>,
     operation: &Operation,
     book: Option<&Arc<LeaseBook>>,
     store: Store,
@@ -69,7 +70,7 @@ pub(crate) fn decide(
                 // Slots that were occupied are given back.
                 holds = Holds::default();
                 if !matches!(missed, Missed::Overtaken) {
-                    return refuse(account, own, operation, missed, now);
+                    return refuse(account, own.rates, operation, missed, now);
                 }
                 // Somebody else took the units, so this can't go on without others getting on.
             }
@@ -125,7 +126,7 @@ pub(super) enum Missed<'a> {
 #[inline]
 fn take_all<'a>(
     account: &'a Account,
-    own: Buckets<'_>,
+    own: Own<'a>,
     operation: &Operation,
     (book, store): (Option<&Arc<LeaseBook>>, Store),
     now: Now,
@@ -134,7 +135,7 @@ fn take_all<'a>(
     let policy = operation.when_unavailable();
     let (ticks, rate_units) = (nanos(now.monotonic), operation.rate_units());
     let violated = |(position, check)| Missed::Rate(position, check);
-    let buckets = [account.buckets(), own];
+    let buckets = [account.buckets(), own.rates];
     bucket::look(buckets, ticks, rate_units).map_err(violated)?;
     account.slots().look().map_err(Missed::Slot)?;
     holds.rate_units = rate_units;
@@ -154,6 +155,9 @@ fn take_all<'a>(
                 holds.quotas.push(hold);
             }
         }
+        if let Some(quotas) = own.quotas {
+            look_at_own(account, quotas, operation, (book, store), now, holds)?;
+        }
     }
     // Everything has room. From here on something is taken.
     holds.slots = account.slots().occupy().map_err(Missed::Slot)?;
@@ -164,7 +168,7 @@ fn take_all<'a>(
                 continue;
             }
             holds.quotas.truncate(position);
-            undo(account, own, holds);
+            undo(account, own.rates, holds);
             return Err(Missed::Overtaken);
         }
         match hold.lease.window().take(hold.units, ticks) {
@@ -172,9 +176,35 @@ fn take_all<'a>(
             Take::TakenLow => renew(hold, book, ticks),
             Take::Short => {
                 holds.quotas.truncate(position);
-                undo(account, own, holds);
+                undo(account, own.rates, holds);
                 return Err(Missed::Overtaken);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the quotas of the key itself, as at those of its account.
+#[inline(never)]
+fn look_at_own<'a>(
+    account: &Account,
+    quotas: &'a OwnQuotas,
+    operation: &Operation,
+    (book, store): (&Arc<LeaseBook>, Store),
+    now: Now,
+    holds: &mut Holds,
+) -> Result<(), Missed<'a>> {
+    let (policy, ticks) = (operation.when_unavailable(), nanos(now.monotonic));
+    for (quota, counter) in quotas.iter() {
+        if let Some(need) = operation.cost_in(&quota.meter) {
+            let looked = look(quota, counter.open(account, now.wall), need, book, ticks);
+            let hold = match looked {
+                Err(asked @ Missed::Ask { .. }) if policy != OnUnavailable::Closed => {
+                    fall_back(policy, store, quota, asked, book, ticks)?
+                }
+                looked => looked?,
+            };
+            holds.quotas.push(hold);
         }
     }
     Ok(())

@@ -207,6 +207,13 @@ impl Filler {
                         .keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
                     return Ok(Filled::Invalid(reason));
                 }
+                Verdict::Valid(verified) if !verified.principal.has_sound_quotas() => {
+                    tracing::warn!("a caller has quotas of its own, and no id to count them by");
+                    let reason = InvalidKey::QuotasWithoutId;
+                    self.directory
+                        .keep_invalid(fingerprint, reason, asked_at + self.invalid_for);
+                    return Ok(Filled::Invalid(reason));
+                }
                 Verdict::Valid(verified) => {
                     let plan = self.plans.plan_for(&verified.principal).await?;
                     let (book, asked) = (self.book.as_deref(), (since, asked_at));

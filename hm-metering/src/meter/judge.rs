@@ -53,7 +53,7 @@ impl Engine {
         }
         match decide(
             &caller.account,
-            caller.buckets(),
+            caller.own(),
             operation,
             self.book.as_ref(),
             store,

@@ -26,6 +26,7 @@ mod hooks;
 mod identify;
 mod judge;
 mod look;
+mod own;
 #[cfg(test)]
 mod races;
 mod refuse;

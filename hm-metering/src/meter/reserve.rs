@@ -17,11 +17,12 @@ impl Admitted {
     pub(super) fn charge(&self, meter: &MeterName, change: impl FnOnce(Units) -> Units) {
         self.said.change(|words| {
             let said = words.tally.change(meter, change);
-            let held = self.holds.iter().position(|hold| hold.meter() == meter);
-            if let (Some((before, total)), Some(place)) = (said, held)
-                && !self.said.is_stopped()
-            {
-                self.reserve(words, place, before, total);
+            let Some((before, total)) = said else { return };
+            // The account's quota, and one of the key's own.
+            for (place, hold) in self.holds.iter().enumerate() {
+                if hold.meter() == meter && !self.said.is_stopped() {
+                    self.reserve(words, place, before, total);
+                }
             }
         });
     }

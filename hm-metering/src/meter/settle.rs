@@ -58,9 +58,15 @@ impl Settling<'_> {
             let asked = entry.as_ref().map_or(Units::ZERO, |(_, units)| *units);
             let charged = self.bring_to(hold, extra, asked);
             if let Some(entry) = entry {
-                entry.1 = charged.leased.plus(charged.unleased);
+                entry.1 = charged.total();
             }
             parts.push(charged);
+        }
+        // A meter counts against the account's quota and one of the key's own. What the one had no room for does not count against
+        // the other either.
+        for (hold, charged) in holds.iter().zip(&mut parts) {
+            let of_meter = units.iter().find(|(has, _)| has == hold.meter());
+            charged.lower_to(of_meter.map_or(Units::ZERO, |(_, units)| *units), hold);
         }
         units.retain(|(_, units)| !units.is_zero());
         let place_of = |meter: &MeterName| units.iter().position(|(has, _)| has == meter);
@@ -130,14 +136,22 @@ impl Settling<'_> {
     /// Charges a meter that the operation did not name, so nothing was looked at or taken. It is counted all the same.
     fn charge_unheld(&mut self, at: usize, meter: &MeterName, units: Units) {
         let (account, arrived) = (self.admitted.account(), self.admitted.request.arrived.wall);
-        let Some((quota, counter)) = account.quotas().find(|(quota, _)| quota.meter == *meter) else {
-            return;
-        };
-        let lease = counter.open(arrived);
-        lease.window().note_taken(units);
-        let taken = lease.window().taken_by_all();
-        self.settled.over |= quota.limit.is_some_and(|limit| taken > limit);
-        self.write(at, &lease, quota.limit, units, false);
+        let of_account = account.quotas().find(|(quota, _)| quota.meter == *meter);
+        let of_key = self
+            .admitted
+            .caller
+            .own_quotas()
+            .and_then(|own| own.of_meter(meter));
+        let leases = [
+            of_account.map(|(quota, counter)| (quota, counter.open(arrived))),
+            of_key.map(|(quota, counter)| (quota, counter.open(account, arrived))),
+        ];
+        for (quota, lease) in leases.into_iter().flatten() {
+            lease.window().note_taken(units);
+            let taken = lease.window().taken_by_all();
+            self.settled.over |= quota.limit.is_some_and(|limit| taken > limit);
+            self.write(at, &lease, quota.limit, units, false);
+        }
     }
 
     /// A charge, which counts from now on.
@@ -157,6 +171,7 @@ fn charge(at: usize, lease: &Lease, limit: Option<Units>, units: Units, leased: 
     lease.window().note_charged(units);
     Charge {
         meter: u8::try_from(at).unwrap_or(u8::MAX),
+        of_key: lease.window().key_id().is_some(),
         period: lease.window().period(),
         limit,
         lease: leased.then(|| lease.token()).flatten(),
@@ -175,5 +190,27 @@ struct Parts {
 impl Parts {
     const fn new(leased: Units, unleased: Units) -> Self {
         Self { leased, unleased }
+    }
+
+    const fn total(self) -> Units {
+        self.leased.plus(self.unleased)
+    }
+
+    /// Gives back what is more than `most`, first of what is beyond the lease.
+    fn lower_to(&mut self, most: Units, hold: &Hold) {
+        let too_much = self.total().minus(most);
+        if too_much.is_zero() {
+            return;
+        }
+        let window = hold.lease.window();
+        let beyond = too_much.min(self.unleased);
+        window.unnote_taken(beyond);
+        if hold.is_of_allowance() {
+            window.put_back_allowance(beyond);
+        }
+        self.unleased = self.unleased.minus(beyond);
+        let of_lease = too_much.minus(beyond);
+        window.put_back(of_lease);
+        self.leased = self.leased.minus(of_lease);
     }
 }

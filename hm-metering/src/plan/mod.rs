@@ -13,6 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub(crate) use self::names::LimitNames;
+pub(crate) use self::text::ModeText;
 use self::text::PlanText;
 use crate::error::{StoreError, StoreErrorKind, StoreResult};
 use crate::name::{MeterName, PlanId};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{ConcurrencyLimit, Plan, Plans, PlansError, Quota, QuotaMode, RateLimit};
 use crate::name::{MeterName, PlanId};
@@ -48,9 +48,10 @@ struct QuotaText {
     mode: ModeText,
 }
 
-#[derive(Default, Deserialize)]
+/// A quota's mode.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum ModeText {
+pub(crate) enum ModeText {
     #[default]
     Strict,
     Balanced(Units),
@@ -116,6 +117,24 @@ impl From<QuotaText> for Quota {
             limit: text.limit,
             period: text.period,
             mode: text.mode.into(),
+        }
+    }
+}
+
+impl ModeText {
+    /// Whether it need not be said.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<QuotaMode> for ModeText {
+    fn from(mode: QuotaMode) -> Self {
+        match mode {
+            QuotaMode::Strict => Self::Strict,
+            QuotaMode::Balanced { overshoot } => Self::Balanced(overshoot),
+            QuotaMode::Soft => Self::Soft,
+            QuotaMode::Shadow => Self::Shadow,
         }
     }
 }

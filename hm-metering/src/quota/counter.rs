@@ -1,17 +1,16 @@
-//! An account's meter over its periods.
+//! A meter of an account, or of a key, over its periods.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Lease, Leases};
-use crate::id::AccountId;
+use super::{Lease, Leases, Owner};
 use crate::name::MeterName;
 use crate::period::PeriodRule;
 use crate::time::Timestamp;
 
-/// An account's meter over its periods, as long as its plan and its anchor stay. After a change there is another, so that
+/// A meter of an account, or of a key, over its periods, as long as its plan or the key's quotas, and its anchor, stay. After a change there is another, so that
 /// what is allowed in a month is never counted in the day that was current then.
 #[derive(Default)]
 pub(crate) struct Counter {
@@ -27,14 +26,15 @@ impl Counter {
         lease.window().period().contains(now).then(|| Arc::clone(lease))
     }
 
-    /// The window that `now` lies in, made if need be, for an `account` that began at `anchor`. These are the same each time.
+    /// The window that `now` lies in, made if need be, for the `owner`, whose account began at `anchor`. These are the same
+    /// each time.
     ///
     /// The window may be there already, for periods of another rule that begin at the same moment: it then ends where it does
     /// by this `rule`, unless this is what `is_stale` says. What was used and leased is the same counter's in the store too.
     pub(crate) fn open(
         &self,
         leases: &Leases,
-        (account, meter): (AccountId, &Arc<MeterName>),
+        (owner, meter): (Owner, &Arc<MeterName>),
         now: Timestamp,
         rule: PeriodRule,
         anchor: Timestamp,
@@ -45,7 +45,7 @@ impl Counter {
         }
         let period = rule.period_at(now, anchor);
         let window_start = rule.window_start(now, anchor);
-        let lease = leases.open(account, meter, period);
+        let lease = leases.open(owner, meter, period);
         if !is_stale {
             lease.window.set_end(period.end);
             lease
@@ -76,6 +76,7 @@ impl fmt::Debug for Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{AccountId, KeyId};
     use crate::units::Units;
 
     const NOW: Timestamp = Timestamp::from_micros(0);
@@ -86,9 +87,16 @@ mod tests {
     }
 
     fn open(leases: &Leases, counter: &Counter, now: Timestamp) -> Arc<Lease> {
-        let account = AccountId::from_uuid(uuid::Uuid::nil());
+        open_of(leases, counter, None, now)
+    }
+
+    fn open_of(leases: &Leases, counter: &Counter, key: Option<KeyId>, now: Timestamp) -> Arc<Lease> {
+        let owner = Owner {
+            account: AccountId::from_uuid(uuid::Uuid::nil()),
+            key,
+        };
         let meter = Arc::new(MeterName::REQUESTS);
-        counter.open(leases, (account, &meter), now, PeriodRule::Day, NOW, false)
+        counter.open(leases, (owner, &meter), now, PeriodRule::Day, NOW, false)
     }
 
     #[test]
@@ -136,11 +144,14 @@ mod tests {
 
     #[test]
     fn a_window_ends_where_it_does_by_the_rule_that_holds() {
-        let (leases, account) = (Leases::default(), AccountId::from_uuid(uuid::Uuid::nil()));
+        let (leases, owner) = (
+            Leases::default(),
+            Owner::account(AccountId::from_uuid(uuid::Uuid::nil())),
+        );
         let meter = Arc::new(MeterName::REQUESTS);
         let (daily, weekly) = (Counter::default(), Counter::default());
         let open = |counter: &Counter, rule, is_stale| {
-            counter.open(&leases, (account, &meter), NOW, rule, NOW, is_stale)
+            counter.open(&leases, (owner, &meter), NOW, rule, NOW, is_stale)
         };
         let week = PeriodRule::AnchoredFixed {
             seconds: std::num::NonZeroU32::new(7 * 86_400).unwrap(),
@@ -157,6 +168,40 @@ mod tests {
         open(&Counter::default(), PeriodRule::Day, false);
         assert!(weekly.at(day(1)).is_none());
         assert_eq!(leases.len(), 1);
+    }
+
+    #[test]
+    fn keys_of_an_account_have_windows_of_their_own() {
+        let leases = Leases::default();
+        let counters: [Counter; 3] = Default::default();
+        let keys =
+            [None, Some(1), Some(2)].map(|key| key.map(|key| KeyId::from_uuid(uuid::Uuid::from_u128(key))));
+        let opened = [0, 1, 2].map(|place| open_of(&leases, &counters[place], keys[place], NOW));
+        for (lease, key) in opened.iter().zip(keys) {
+            assert_eq!((lease.window.key_id(), lease.window.key().key), (key, key));
+            let found = leases.get(lease.window.owner(), lease.window.meter(), NOW);
+            assert!(Arc::ptr_eq(lease, &found.unwrap()));
+            assert!(Arc::ptr_eq(
+                lease,
+                &open_of(&leases, &Counter::default(), key, NOW)
+            ));
+        }
+        assert_eq!(leases.len(), 3);
+        // One that is forgotten takes no other along.
+        leases.looks.take_due(0);
+        counters[1].close();
+        let [of_account, of_key, _] = opened;
+        assert!(leases.forget(&of_key, day(1)));
+        assert!(
+            leases
+                .get(of_key.window.owner(), of_key.window.meter(), NOW)
+                .is_none()
+        );
+        assert!(
+            leases
+                .get(of_account.window.owner(), of_account.window.meter(), NOW)
+                .is_some()
+        );
     }
 
     #[test]

@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::tick::Tick;
-use super::{FencingToken, LeaseAsk, QuotaWindow, Release, START, Window};
+use super::{FencingToken, LeaseAsk, Owner, QuotaWindow, Release, START, Window};
 use crate::heap;
-use crate::id::AccountId;
 use crate::index::PLACE_BYTES;
 use crate::name::MeterName;
 use crate::period::Period;
@@ -173,9 +172,9 @@ impl Lease {
     pub(crate) const BYTES: usize =
         heap::shared(size_of::<Self>()) + PLACE_BYTES + 2 * size_of::<Arc<Self>>();
 
-    pub(super) fn new(account: AccountId, meter: Arc<MeterName>, period: Period) -> Self {
+    pub(super) fn new(owner: Owner, meter: Arc<MeterName>, period: Period) -> Self {
         Self {
-            window: Window::new(account, meter, period),
+            window: Window::new(owner, meter, period),
             token: AtomicU64::new(NO_TOKEN),
             state: Mutex::default(),
         }
@@ -189,6 +188,7 @@ impl Lease {
     pub(super) fn quota_window(&self) -> Option<QuotaWindow> {
         self.window.since().map(|since| QuotaWindow {
             account: self.window.account(),
+            key: self.window.key_id(),
             meter: self.window.meter().clone(),
             since,
         })

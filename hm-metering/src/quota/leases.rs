@@ -1,17 +1,17 @@
-//! The leases of a process: by account, meter and period, and those that are looked after.
+//! The leases of a process: by account or key, meter and period, and those that are looked after.
 
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use super::{Lease, Looks};
-use crate::id::AccountId;
+use super::{Lease, Looks, Owner};
 use crate::index::{Index, Lookup};
 use crate::name::MeterName;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// The leases of a process. There is one for one counter and period start, as in the store, wherever the period ends. Accounts in memory have theirs,
+/// The leases of a process. There is one for one counter and period start, as in the store, wherever the period ends. Accounts and keys
+/// in memory have theirs,
 /// and so do requests under way. Each is among the [`Looks`], or with somebody who looks after it, until it is forgotten.
 #[derive(Default)]
 pub(crate) struct Leases {
@@ -19,17 +19,16 @@ pub(crate) struct Leases {
     pub(super) looks: Looks,
 }
 
-/// Where accounts have the leases that they use.
+/// Where accounts and keys have the leases that they use.
 pub(crate) trait Users: Send + Sync + 'static {
-    /// Takes a lease from its account, so that whoever wants to use it asks for it anew.
+    /// Takes a lease from its account or key, so that whoever wants to use it asks for it anew.
     fn let_go(&self, lease: &Arc<Lease>);
 }
 
-/// Which lease: that of an account's meter, in the period that starts then. A counter of something smaller than an account
-/// would be told apart here, and in [`QuotaKey`](super::QuotaKey).
+/// Which lease: that of an account's or a key's meter, in the period that starts then.
 #[derive(Hash)]
 struct CounterKey<'a> {
-    account: AccountId,
+    owner: Owner,
     meter: &'a MeterName,
     start: Timestamp,
 }
@@ -44,7 +43,7 @@ impl Lookup for ByCounter {
     fn key(lease: &Lease) -> Option<CounterKey<'_>> {
         let window = lease.window();
         Some(CounterKey {
-            account: window.account(),
+            owner: window.owner(),
             meter: window.meter(),
             start: window.start(),
         })
@@ -52,22 +51,25 @@ impl Lookup for ByCounter {
 
     fn has_key(lease: &Lease, key: &CounterKey<'_>) -> bool {
         let window = lease.window();
-        window.account() == key.account && window.start() == key.start && *window.meter() == *key.meter
+        window.account() == key.owner.account
+            && window.start() == key.start
+            && *window.meter() == *key.meter
+            && window.key_id() == key.owner.key
     }
 }
 
 impl Leases {
     /// The lease of that period, made if need be. It is looked after from then on, until it is forgotten.
-    pub(super) fn open(&self, account: AccountId, meter: &Arc<MeterName>, period: Period) -> Arc<Lease> {
+    pub(super) fn open(&self, owner: Owner, meter: &Arc<MeterName>, period: Period) -> Arc<Lease> {
         let key = CounterKey {
-            account,
+            owner,
             meter,
             start: period.start,
         };
         let mut is_new = false;
         let lease = self.kept.get_or_insert(&key, || {
             is_new = true;
-            Lease::new(account, Arc::clone(meter), period)
+            Lease::new(owner, Arc::clone(meter), period)
         });
         if is_new {
             self.looks.add(Arc::clone(&lease), 0);
@@ -76,12 +78,8 @@ impl Leases {
     }
 
     /// The lease of the period that starts then, if there is one.
-    pub(super) fn get(&self, account: AccountId, meter: &MeterName, start: Timestamp) -> Option<Arc<Lease>> {
-        let key = CounterKey {
-            account,
-            meter,
-            start,
-        };
+    pub(super) fn get(&self, owner: Owner, meter: &MeterName, start: Timestamp) -> Option<Arc<Lease>> {
+        let key = CounterKey { owner, meter, start };
         self.kept.get_exactly(&key)
     }
 

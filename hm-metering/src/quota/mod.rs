@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreResult;
-use crate::id::{AccountId, ReplicaId};
+use crate::id::{AccountId, KeyId, ReplicaId};
 use crate::name::{MeterName, PlanId};
 use crate::period::Period;
 use crate::time::Timestamp;
@@ -44,15 +44,46 @@ pub struct Holder {
     pub epoch: u64,
 }
 
-/// Which counter: an account's meter in one period. There is one counter for one period start.
+/// Which counter: a meter of an account, or of one of its keys, in one period. There is one counter for one period start.
+///
+/// What a key takes counts in the account's counter, and in the key's as well if the key has a quota of its own. Neither is a
+/// part of the other: stores keep them apart, and the engine leases from both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QuotaKey {
     /// Who is limited.
     pub account: AccountId,
+    /// The account's key whose own quota it is; none for the account's quota. Of a key's meter the name has no more than
+    /// [`KeyQuotas::METER_MAX`](crate::keys::KeyQuotas::METER_MAX) bytes.
+    pub key: Option<KeyId>,
     /// What is counted.
     pub meter: MeterName,
     /// The period it is counted in.
     pub period: Period,
+}
+
+/// Whose counters: an account's, or those of one of its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    pub(crate) account: AccountId,
+    /// None for the account itself.
+    pub(crate) key: Option<KeyId>,
+}
+
+impl Owner {
+    /// The account itself.
+    pub(crate) const fn account(account: AccountId) -> Self {
+        Self { account, key: None }
+    }
+}
+
+impl QuotaKey {
+    /// Whose counter it is.
+    pub(crate) const fn owner(&self) -> Owner {
+        Owner {
+            account: self.account,
+            key: self.key,
+        }
+    }
 }
 
 /// A wish for units.
@@ -66,7 +97,7 @@ pub struct LeaseAsk {
     /// From which counter.
     pub key: QuotaKey,
     /// Where the limit holds for a window that moves with time, the window's start: units used or leased in any of the
-    /// account's counters of this meter whose period starts then or later count against it together. None for a
+    /// account's or key's counters of this meter whose period starts then or later count against it together. None for a
     /// counter that stands alone.
     pub since: Option<Timestamp>,
     /// What the holder's plan allows in the period, or in the window.
@@ -124,11 +155,13 @@ pub struct Balance {
     pub leased: Units,
 }
 
-/// A window that moves with time: an account's counters of one meter from some moment on.
+/// A window that moves with time: the counters that an account, or one of its keys, has of one meter from some moment on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QuotaWindow {
     /// Who is limited.
     pub account: AccountId,
+    /// The account's key whose own quota it is; none for the account's quota.
+    pub key: Option<KeyId>,
     /// What is counted.
     pub meter: MeterName,
     /// Counters whose period starts at this moment or later belong to the window.
@@ -174,7 +207,8 @@ pub struct StoreIdentity(pub uuid::Uuid);
 ///   the window run at the same time, as they do when clocks disagree about the present sub-period.
 /// * Every operation can be repeated after an unknown outcome, with the same effect as once.
 /// * Counters come into being by themselves, with nothing used.
-/// * Counters of different accounts, meters and period starts don't touch each other.
+/// * Counters of different accounts, keys, meters and period starts don't touch each other, and neither do those of an account
+///   and its keys.
 /// * Time is an argument; dropping a future leaves the store before or after the whole operation.
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {

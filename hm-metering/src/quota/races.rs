@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use shuttle::thread;
 
-use super::{Balance, Counter, Lease, Leases, Take, Window};
+use super::{Balance, Counter, Lease, Leases, Owner, Take, Window};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::{Period, PeriodRule};
@@ -15,8 +15,8 @@ use crate::units::Units;
 
 const NOW: Timestamp = Timestamp::from_micros(5);
 
-fn account() -> AccountId {
-    AccountId::from_uuid(uuid::Uuid::nil())
+fn owner() -> Owner {
+    Owner::account(AccountId::from_uuid(uuid::Uuid::nil()))
 }
 
 fn period() -> Period {
@@ -27,7 +27,7 @@ fn period() -> Period {
 }
 
 fn window() -> Arc<Window> {
-    Arc::new(Window::new(account(), Arc::new(MeterName::REQUESTS), period()))
+    Arc::new(Window::new(owner(), Arc::new(MeterName::REQUESTS), period()))
 }
 
 fn units(units: u64) -> Units {
@@ -128,14 +128,7 @@ impl Stage {
     /// A request: takes a unit, after leasing two if none is there, and puts it back unless it is kept. Answers what it kept.
     fn request(&self, counter: &Counter, is_kept: bool) -> u64 {
         let meter = Arc::new(MeterName::REQUESTS);
-        let lease = counter.open(
-            &self.leases,
-            (account(), &meter),
-            NOW,
-            PeriodRule::Day,
-            NOW,
-            false,
-        );
+        let lease = counter.open(&self.leases, (owner(), &meter), NOW, PeriodRule::Day, NOW, false);
         let address = Arc::as_ptr(&lease) as usize;
         {
             let mut held = self.held.lock().unwrap();

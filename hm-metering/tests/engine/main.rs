@@ -22,6 +22,7 @@ mod hashes;
 mod hooks;
 mod identify;
 mod journal;
+mod key_quotas;
 mod keys;
 mod layers;
 mod leases;

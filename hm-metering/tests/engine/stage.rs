@@ -175,6 +175,7 @@ impl Stage {
         let period = PeriodRule::AnchoredMonth.period_at(self.now(), TestMeter::START);
         let key = QuotaKey {
             account: self.account,
+            key: None,
             meter: MeterName::REQUESTS,
             period,
         };
@@ -188,6 +189,7 @@ impl Stage {
         let period = PeriodRule::Day.period_at(self.now(), TestMeter::START);
         let key = QuotaKey {
             account: self.account,
+            key: None,
             meter: meter.clone(),
             period,
         };

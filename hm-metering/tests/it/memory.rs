@@ -78,6 +78,7 @@ async fn recording_counts_the_uses_of_the_accounts_keys_once() {
         scopes: Vec::new(),
         ip_allow: Default::default(),
         limits: Default::default(),
+        quotas: Default::default(),
         not_before: None,
         expires_at: None,
         metadata: Default::default(),

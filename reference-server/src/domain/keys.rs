@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hm_metering::key::{LegacyBcrypt, PepperError};
-use hm_metering::keys::{IpAllow, KeyIssuer, KeyLimits, KeyPatch, KeyRecord, NewKey};
+use hm_metering::keys::{IpAllow, KeyIssuer, KeyLimits, KeyPatch, KeyQuotas, KeyRecord, NewKey};
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{
     AccountId, IssuedKey, KeyEnv, KeyId, KeyStore, Meter, Pepper, Peppers, StoreErrorKind, StoredKeyVerifier,
@@ -69,8 +69,10 @@ pub struct KeyWish {
     pub scopes: Vec<String>,
     /// The networks it may be used from.
     pub ip_allow: IpAllow,
-    /// The limits of its own.
+    /// The rates of its own.
     pub limits: KeyLimits,
+    /// The quotas of its own.
+    pub quotas: KeyQuotas,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
     /// Free facts of its owner.
@@ -205,6 +207,7 @@ impl Keys {
             scopes: old.scopes,
             ip_allow: old.ip_allow,
             limits: old.limits,
+            quotas: old.quotas,
             expires_at: old.expires_at.filter(|end| *end > origin.at),
             metadata: old.metadata,
         };
@@ -235,6 +238,7 @@ impl Keys {
         new.scopes = wish.scopes;
         new.ip_allow = wish.ip_allow;
         new.limits = wish.limits;
+        new.quotas = wish.quotas;
         new.expires_at = wish.expires_at;
         new.metadata = wish.metadata;
         Ok((issued, new))
@@ -289,6 +293,7 @@ fn summary(key: &NewKey) -> Value {
         "scopes": key.scopes,
         "ipAllow": key.ip_allow,
         "limits": key.limits,
+        "quotas": key.quotas,
         "expiresAt": key.expires_at,
     })
 }
@@ -322,6 +327,11 @@ fn difference(before: &KeyRecord, patch: &KeyPatch) -> (Value, Value) {
         "limits",
         json!(before.limits),
         patch.limits.as_ref().map(|limits| json!(limits)),
+    );
+    note(
+        "quotas",
+        json!(before.quotas),
+        patch.quotas.as_ref().map(|quotas| json!(quotas)),
     );
     note(
         "isActive",

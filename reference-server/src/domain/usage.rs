@@ -76,6 +76,7 @@ impl Usage {
         let account = AccountId::from_uuid(account.id);
         let counter = QuotaKey {
             account,
+            key: None,
             meter: MeterName::REQUESTS,
             period,
         };

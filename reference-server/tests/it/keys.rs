@@ -300,6 +300,13 @@ async fn what_makes_no_sense_makes_no_key() {
             json!({ "name": "x", "rateLimit": { "limit": 1, "perSeconds": 86_401 } }),
             "rateLimit",
         ),
+        (json!({ "name": "x", "quota": { "limit": 0 } }), "quota"),
+        (json!({ "name": "x", "quota": 5 }), "quota"),
+        (json!({ "name": "x", "quota": { "limit": -1 } }), "quota"),
+        (
+            json!({ "name": "x", "quota": { "limit": 1, "period": "fortnight" } }),
+            "quota",
+        ),
     ] {
         let answer = server
             .post("/api/v1/keys", &body)
@@ -426,6 +433,76 @@ async fn a_key_is_used_from_its_networks_only() {
     let patch = json!({ "ipAllow": [] });
     let answer = server.patch(&path, &patch).token(&ada.access_token).send().await;
     assert_eq!((answer.status, &answer.json()["ipAllow"]), (200, &json!([])));
+    assert_eq!(server.ask(&key).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_has_a_quota_of_its_own() {
+    let server = Server::start().await;
+    let ada = server.register("ada@example.org").await;
+    let other = server.key_of(&ada).await;
+    let body = json!({ "name": "small", "quota": { "limit": 2 } });
+    let answer = server
+        .post("/api/v1/keys", &body)
+        .token(&ada.access_token)
+        .send()
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let made = answer.json();
+    let quota = json!({ "limit": 2, "period": "month" });
+    assert_eq!(made["quota"], quota);
+    assert_eq!(made["rateLimit"], Value::Null);
+    let key = made["key"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/keys/{}", made["id"].as_str().unwrap());
+    for used in ["1", "2"] {
+        let served = server.ask(&key).await;
+        assert_eq!((served.status, served.header("x-ratelimit-used")), (200, used));
+    }
+    for _ in 0..3 {
+        let refused = server.ask(&key).await;
+        let problem = refused.problem(429, "quota_exceeded");
+        assert_eq!(problem["violated-policies"], json!(["key-month"]));
+        // The account's month is as it was.
+        let headers = ["limit", "used", "remaining"]
+            .map(|name| refused.header(&format!("x-ratelimit-{name}")).to_owned());
+        assert_eq!(headers, ["1000", "2", "998"]);
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() > 86_400);
+    }
+    assert_eq!(server.ask(&other.key).await.header("x-ratelimit-used"), "3");
+
+    // A higher limit holds at once and what was used stays; the rate can be changed without the quota, and the other way round.
+    let patch = async |body: Value| server.patch(&path, &body).token(&ada.access_token).send().await;
+    let rate = json!({ "limit": 100, "perSeconds": 1, "burst": 100 });
+    assert_eq!(patch(json!({ "rateLimit": rate })).await.json()["quota"], quota);
+    let raised = json!({ "limit": 3, "period": "month" });
+    let patched = patch(json!({ "quota": raised })).await.json();
+    assert_eq!((&patched["quota"], &patched["rateLimit"]), (&raised, &rate));
+    assert_eq!(server.ask(&key).await.status, 200);
+    server.ask(&key).await.problem(429, "quota_exceeded");
+    patch(json!({ "quota": { "limit": 0 } }))
+        .await
+        .problem(422, "invalid_request");
+
+    // A replacement has the same quota, with nothing used.
+    let rotated = server
+        .poke(&format!("{path}/rotate"))
+        .token(&ada.access_token)
+        .send()
+        .await
+        .json();
+    assert_eq!(rotated["quota"], raised);
+    let path = format!("/api/v1/keys/{}", rotated["id"].as_str().unwrap());
+    let key = rotated["key"].as_str().unwrap().to_owned();
+    for _ in 0..3 {
+        assert_eq!(server.ask(&key).await.status, 200);
+    }
+    server.ask(&key).await.problem(429, "quota_exceeded");
+    let none = server
+        .patch(&path, &json!({ "quota": null }))
+        .token(&ada.access_token)
+        .send()
+        .await;
+    assert_eq!(none.json()["quota"], Value::Null);
     assert_eq!(server.ask(&key).await.status, 200);
 }
 

@@ -181,6 +181,7 @@ impl World {
         let settlement = |((account, period), units)| Settlement {
             key: QuotaKey {
                 account,
+                key: None,
                 meter: MeterName::REQUESTS,
                 period,
             },

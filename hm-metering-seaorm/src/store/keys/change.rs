@@ -43,7 +43,7 @@ impl Work for Update {
         if key.revoked_at.is_some() {
             return Err(Failure::CONFLICT);
         }
-        row::apply(&self.patch, &mut key)?;
+        row::apply(&self.patch, &mut key, self.now)?;
         save(transaction, key, "update", self.now).await.map(Some)
     }
 }
@@ -143,6 +143,8 @@ async fn save(
         scopes: Set(key.scopes),
         ip_allow: Set(key.ip_allow),
         rate_limit: Set(key.rate_limit),
+        quotas: Set(key.quotas),
+        quotas_since: Set(key.quotas_since),
         is_active: Set(key.is_active),
         expires_at: Set(key.expires_at),
         metadata: Set(key.metadata),

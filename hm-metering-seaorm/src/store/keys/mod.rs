@@ -5,7 +5,7 @@ pub(super) mod feed;
 #[cfg(feature = "postgres")]
 pub(super) mod listener;
 mod rehash;
-mod row;
+pub(in crate::store) mod row;
 pub(super) mod uses;
 
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hm_metering::key::{KeyDigest, SlowHash};
-use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyQuotas, KeyRecord, NewKey};
 use hm_metering::{AccountId, KeyEnv, KeyId, Timestamp, UserId};
 use sea_orm::prelude::Json;
 use serde::de::DeserializeOwned;
@@ -51,11 +51,13 @@ pub(super) fn from_new(key: &NewKey, tier: String) -> Result<Model, Failure> {
         metadata: json!(key.metadata),
         rate_limit: rate_limit(&key.limits),
         slow_hash: key.slow_hash.as_ref().map(slow_hash),
+        quotas: quotas(&key.quotas),
+        quotas_since: (!key.quotas.is_empty()).then_some(key.created_at.as_micros()),
     })
 }
 
-/// Changes what `patch` names.
-pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
+/// Changes what `patch` names, at `now`.
+pub(super) fn apply(patch: &KeyPatch, row: &mut Model, now: Timestamp) -> Result<(), Failure> {
     if let Some(name) = &patch.name {
         must_fit(name, NAME_MAX)?;
         row.name.clone_from(name);
@@ -70,6 +72,13 @@ pub(super) fn apply(patch: &KeyPatch, row: &mut Model) -> Result<(), Failure> {
     if let Some(limits) = &patch.limits {
         check_limits(limits)?;
         row.rate_limit = rate_limit(limits);
+    }
+    if let Some(new) = &patch.quotas {
+        // With other limits alone the counters stay.
+        if !read_quotas(row.quotas.take())?.count_like(new) {
+            row.quotas_since = (!new.is_empty()).then_some(now.as_micros());
+        }
+        row.quotas = quotas(new);
     }
     if let Some(is_active) = patch.is_active {
         row.is_active = is_active;
@@ -111,6 +120,7 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
         limits: row
             .rate_limit
             .map_or(Ok(KeyLimits::default()), read::<KeyLimits>)?,
+        quotas: read_quotas(row.quotas)?,
         is_active: row.is_active,
         not_before: row.not_before.map(Timestamp::from_micros),
         expires_at: row.expires_at.map(Timestamp::from_micros),
@@ -123,9 +133,19 @@ pub(super) fn into_record(row: Model) -> Result<KeyRecord, Failure> {
     })
 }
 
-/// The column value of a key's own limits.
+/// The column value of a key's own rates.
 fn rate_limit(limits: &KeyLimits) -> Option<Json> {
     (!limits.is_empty()).then(|| json!(limits))
+}
+
+/// The column value of a key's own quotas.
+fn quotas(quotas: &KeyQuotas) -> Option<Json> {
+    (!quotas.is_empty()).then(|| json!(quotas))
+}
+
+/// The quotas in a column.
+pub(in crate::store) fn read_quotas(quotas: Option<Json>) -> Result<KeyQuotas, Failure> {
+    quotas.map_or(Ok(KeyQuotas::default()), read::<KeyQuotas>)
 }
 
 /// The column value of a digest.

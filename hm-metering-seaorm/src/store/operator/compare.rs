@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hm_metering::period::Period;
-use hm_metering::{AccountId, MeterName, Units};
+use hm_metering::{AccountId, KeyId, MeterName, Units};
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub enum Counted {
     Units(MeterName),
     /// Events that were charged units of a meter.
     Charged(MeterName),
+    /// Units of a meter that counted against the quota of one key.
+    UnitsOfKey(KeyId, MeterName),
     /// Microseconds that the answers of all events that reached the handler took together.
     ResponseTime,
     /// Microseconds that the longest of them took.
@@ -83,6 +85,7 @@ impl fmt::Display for Counted {
             Self::Failed => f.write_str("failed events"),
             Self::Units(meter) => write!(f, "meter {}", meter.as_str()),
             Self::Charged(meter) => write!(f, "events charged in meter {}", meter.as_str()),
+            Self::UnitsOfKey(key, meter) => write!(f, "meter {} of key {key}", meter.as_str()),
             Self::ResponseTime => f.write_str("microseconds of all responses"),
             Self::LongestResponse => f.write_str("microseconds of the longest response"),
             Self::ResponseTimes => f.write_str("response times"),
@@ -156,6 +159,24 @@ pub(super) struct Stretch {
     /// had to wait across the end of a period is charged in the next.
     pub(super) just_before: i64,
     pub(super) last: i64,
+}
+
+/// How long after a key got its quotas all replicas count for it, in microseconds: they hear of it within seconds, and where nobody
+/// can be asked some go on with what they knew for a while.
+pub(super) const HEARD_AFTER: i64 = 3_600_000_000;
+
+/// Which of the stretches of a key's meter, in order of time, differ from the ledger. The key has had the quota since `since`; none if
+/// it has none any more.
+///
+/// What a key uses while it has no quota is in no counter, so before that moment the ledger may have more, and never less.
+pub(super) fn differing_of_key(stretches: &[Stretch], since: Option<i64>) -> Vec<Stretch> {
+    let counts_all =
+        |stretch: &Stretch| since.is_some_and(|since| stretch.start >= since.saturating_add(HEARD_AFTER));
+    let (early, late) = stretches.split_at(stretches.partition_point(|stretch| !counts_all(stretch)));
+    let has_more = |stretch: &&Stretch| stretch.counted > stretch.charged + stretch.just_before;
+    let mut found: Vec<Stretch> = early.iter().filter(has_more).copied().collect();
+    found.extend(differing(late));
+    found
 }
 
 /// How long before the end of a period a request may have come that was charged in the next, in microseconds. Requests
@@ -239,6 +260,31 @@ mod tests {
                 }
                 assert_eq!(differing(&days), [days[place]], "{by} at {place}");
             }
+        }
+    }
+
+    #[test]
+    fn a_keys_counter_may_have_less_than_the_ledger_until_its_quota_held_everywhere_and_never_more() {
+        let days = [
+            day(0, 3, 9, 0, 2),
+            day(1, 4, 5, 2, 1),
+            day(2, 7, 6, 1, 0),
+            day(3, 6, 6, 0, 0),
+        ];
+        // It came on the first day, so from the second on all is counted; one that came just before it waited.
+        assert_eq!(differing_of_key(&days, Some(DAY / 2)), []);
+        assert_eq!(differing_of_key(&days, Some(DAY - HEARD_AFTER)), []);
+        let mut fewer = days;
+        fewer[3].counted -= 1;
+        assert_eq!(differing_of_key(&fewer, Some(DAY / 2)), [fewer[3]]);
+        // On the day that it came, and where it is gone, that may be.
+        for since in [None, Some(3 * DAY), Some(3 * DAY - HEARD_AFTER + 1)] {
+            assert_eq!(differing_of_key(&fewer, since), []);
+        }
+        let mut more = days;
+        more[0].counted = 10;
+        for since in [None, Some(0), Some(DAY / 2)] {
+            assert_eq!(differing_of_key(&more, since), [more[0]]);
         }
     }
 

@@ -10,12 +10,15 @@ use sea_orm::{
     prelude::Uuid,
 };
 
+use super::meter;
 use crate::entity::quota_counter::{Column, Entity, Model};
 use crate::error::Failure;
 use crate::sql;
 
 /// How many windows or counters are asked for by their whole keys in one statement.
 const WINDOWS: usize = 200;
+/// How many meters are named where counters are asked for by account and start.
+const METERS: usize = 100;
 
 /// A counter's key as its columns hold it. Its order is the order in which counters are locked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +32,7 @@ impl CounterKey {
     pub(in crate::store) fn of(key: &QuotaKey) -> Self {
         Self {
             account: key.account.as_uuid(),
-            meter: key.meter.as_str().to_owned(),
+            meter: meter::of(key),
             period_start: key.period.start.as_micros(),
         }
     }
@@ -47,7 +50,7 @@ impl CounterKey {
 pub(super) fn fresh(key: &QuotaKey, plan: Option<&PlanId>, limit: Option<Units>, now: Timestamp) -> Model {
     Model {
         account_id: key.account.as_uuid(),
-        meter: key.meter.as_str().to_owned(),
+        meter: meter::of(key),
         period_start: key.period.start.as_micros(),
         period_end: key.period.end.as_micros(),
         used: 0,
@@ -142,10 +145,10 @@ pub(super) fn balance(row: &Model) -> Balance {
     }
 }
 
-/// Takes one counter, and with it all leases of windows that its account and meter have, until the transaction ends.
+/// Takes one counter, and with it all leases of windows that its account or key has of its meter, until the transaction ends.
 ///
 /// Leases in different counters of a window must not run side by side, or none would see what the others debit. What
-/// they have in common is a row that stands for the account and meter: its period starts before all time, and it counts
+/// they have in common is a row that stands for the account or key and the meter: its period starts before all time, and it counts
 /// nothing. It is locked first, as the order of keys demands.
 pub(super) async fn lock_in_window(
     transaction: &DatabaseTransaction,
@@ -171,37 +174,45 @@ pub(super) async fn windows(
     let mut states = Vec::with_capacity(windows.len());
     let mut rest = windows;
     while !rest.is_empty() {
-        // Rows are summed up by account and meter, so these must be different in one question.
+        // Rows are summed up by account or key and meter, so these must be different in one question.
         let mut named = HashSet::new();
         let distinct = rest
             .iter()
             .take(WINDOWS)
-            .take_while(|&window| named.insert((window.account.as_uuid(), window.meter.as_str())))
+            .take_while(|&window| named.insert(owner_of(window)))
             .count();
         let (some, later) = rest.split_at(distinct);
         let sums = sums(db, some).await?;
-        let state = |window: &QuotaWindow| {
-            let key = (window.account.as_uuid(), window.meter.as_str().to_owned());
-            sums.get(&key).copied().unwrap_or_default()
-        };
+        let state = |window: &QuotaWindow| sums.get(&owner_of(window)).copied().unwrap_or_default();
         states.extend(some.iter().map(state));
         rest = later;
     }
     Ok(states)
 }
 
-/// The sums over windows of different accounts or meters.
+/// Whose windows: an account's or key's, of a meter, as columns hold them.
+type Owner = (Uuid, String);
+
+fn owner_of(window: &QuotaWindow) -> Owner {
+    (
+        window.account.as_uuid(),
+        meter::written(&window.meter, window.key),
+    )
+}
+
+/// The sums over windows of different accounts, keys or meters.
 async fn sums(
     db: &impl ConnectionTrait,
     windows: &[QuotaWindow],
-) -> Result<HashMap<(Uuid, String), WindowState>, Failure> {
+) -> Result<HashMap<Owner, WindowState>, Failure> {
     let backend = db.get_database_backend();
     let mut of_windows = Condition::any();
     for window in windows {
+        let (account, meter) = owner_of(window);
         of_windows = of_windows.add(
             Condition::all()
-                .add(Column::AccountId.eq(window.account.as_uuid()))
-                .add(Column::Meter.eq(window.meter.as_str()))
+                .add(Column::AccountId.eq(account))
+                .add(Column::Meter.eq(meter))
                 .add(Column::PeriodStart.gte(window.since.as_micros())),
         );
     }
@@ -238,9 +249,18 @@ pub(super) async fn balances(db: &impl ConnectionTrait, keys: &[QuotaKey]) -> Re
     accounts.dedup();
     starts.sort_unstable();
     starts.dedup();
+    // An account may have counters of many keys, which are none of those that are asked for.
+    let mut meters: Vec<String> = keys.iter().map(meter::of).collect();
+    meters.sort_unstable();
+    meters.dedup();
+    let of_meters = match meters.len() {
+        0..=METERS => Condition::all().add(Column::Meter.is_in(meters)),
+        _ => Condition::all(),
+    };
     for accounts in accounts.chunks(sql::rows_max(2)) {
-        for starts in starts.chunks(sql::rows_max(2)) {
+        for starts in starts.chunks(sql::rows_max(2) - METERS) {
             let rows = Entity::find()
+                .filter(of_meters.clone())
                 .filter(Column::AccountId.is_in(accounts.iter().copied()))
                 .filter(Column::PeriodStart.is_in(starts.iter().copied()))
                 .all(db)

@@ -8,7 +8,7 @@ use hm_metering::quota::{FencingToken, Holder, LeaseAsk, LeaseGrant, QuotaKey, Q
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
-use super::counter;
+use super::{counter, meter};
 use crate::entity::quota_counter;
 use crate::entity::quota_lease::{Column, Entity, Model};
 use crate::error::Failure;
@@ -98,6 +98,7 @@ async fn state(
     };
     let window = QuotaWindow {
         account: ask.key.account,
+        key: ask.key.key,
         meter: ask.key.meter.clone(),
         since,
     };
@@ -130,7 +131,7 @@ fn grant(granted: Units, lease: &Model, state: WindowState) -> LeaseGrant {
 fn opened(ask: &LeaseAsk, token: i64) -> Model {
     Model {
         account_id: ask.key.account.as_uuid(),
-        meter: ask.key.meter.as_str().to_owned(),
+        meter: meter::of(&ask.key),
         period_start: ask.key.period.start.as_micros(),
         replica: ask.holder.replica.as_uuid(),
         epoch: ask.holder.epoch.cast_signed(),
@@ -153,7 +154,7 @@ pub(super) async fn find(
 ) -> Result<Option<Model>, Failure> {
     let id = (
         key.account.as_uuid(),
-        key.meter.as_str().to_owned(),
+        meter::of(key),
         key.period.start.as_micros(),
         holder.replica.as_uuid(),
         holder.epoch.cast_signed(),

@@ -2,11 +2,13 @@
 //!
 //! Whoever changes a counter or one of its leases holds the counter's row until the transaction ends. Counters are
 //! taken in the order of their keys, so two transactions can't wait for each other. Leases of windows that move with time
-//! also hold a row that all counters of their account and meter have in common.
+//! also hold a row that all counters of their account or key and meter have in common. `meter.rs` says how counters of keys are
+//! told from those of accounts.
 
 pub(super) mod close;
 mod counter;
 pub(super) mod lease;
+pub(super) mod meter;
 mod release;
 pub(super) mod settle;
 

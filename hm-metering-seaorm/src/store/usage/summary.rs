@@ -21,10 +21,14 @@ pub(in crate::store) const MANUAL: &str = "manual";
 /// How many rows are asked for by their whole keys in one statement.
 const KEYS: usize = 200;
 
-/// What settlements and the events behind them add to the summaries, in the order in which their rows are locked.
+/// What settlements and the events behind them add to the summaries, in the order in which their rows are locked. Summaries are
+/// those of accounts: what counts against the quota of a key as well is in them once.
 pub(in crate::store) fn of(settlements: &[Settlement], events: &[Event], now: Timestamp) -> Vec<Model> {
     let mut sums: BTreeMap<CounterKey, Model> = BTreeMap::new();
-    for settlement in settlements {
+    for settlement in settlements
+        .iter()
+        .filter(|settlement| settlement.key.key.is_none())
+    {
         let sum = sums
             .entry(CounterKey::of(&settlement.key))
             .or_insert_with(|| fresh(settlement, now));

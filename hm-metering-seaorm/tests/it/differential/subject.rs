@@ -290,6 +290,7 @@ impl Subject {
             Step::Windows { windows } => {
                 let window = |(account, since): &(u8, u8)| QuotaWindow {
                     account: self.account(*account),
+                    key: None,
                     meter: MeterName::REQUESTS,
                     since: day(*since),
                 };
@@ -409,6 +410,7 @@ impl Subject {
     fn counter(&self, account: u8, period: u8) -> QuotaKey {
         QuotaKey {
             account: self.account(account),
+            key: None,
             meter: MeterName::REQUESTS,
             period: Period {
                 start: day(period),

@@ -3,12 +3,13 @@
 use super::{KeyFixture, get, with_key};
 use crate::conformance::sample::{TEXTS, at, kind, networks, new_key, rate};
 use crate::error::StoreErrorKind;
-use crate::keys::{IpAllow, KeyLimits, KeyPatch, KeyRecord, NewKey};
+use crate::keys::{IpAllow, KeyLimits, KeyPatch, KeyQuotas, KeyRecord, NewKey};
+use crate::plan::Quota;
 
 /// An update changes what it names and nothing else, and the version rises.
 pub async fn an_update_changes_what_it_names_and_nothing_else(fixture: KeyFixture) {
     type Change = fn(&mut KeyPatch, &mut KeyRecord);
-    let changes: [Change; 7] = [
+    let changes: [Change; 8] = [
         |patch, record| {
             patch.name = Some(TEXTS[2].to_owned());
             record.name = TEXTS[2].to_owned();
@@ -25,6 +26,11 @@ pub async fn an_update_changes_what_it_names_and_nothing_else(fixture: KeyFixtur
             let limits = KeyLimits::new([rate("b", 2), rate("a", 1)]).unwrap();
             patch.limits = Some(limits.clone());
             record.limits = limits;
+        },
+        |patch, record| {
+            let quotas = KeyQuotas::new([Quota::per_day(3).of("tokens"), Quota::per_hour(2)]).unwrap();
+            patch.quotas = Some(quotas.clone());
+            record.quotas = quotas;
         },
         |patch, record| {
             patch.is_active = Some(false);
@@ -69,6 +75,7 @@ pub async fn an_update_can_take_things_away(fixture: KeyFixture) {
         is_active: Some(true),
         expires_at: Some(None),
         metadata: Some(Default::default()),
+        quotas: Some(KeyQuotas::default()),
     };
     let answer = fixture.store.update(owner.account, key.id, &patch, at(7)).await;
     let expected = KeyRecord {
@@ -76,6 +83,7 @@ pub async fn an_update_can_take_things_away(fixture: KeyFixture) {
         scopes: Vec::new(),
         ip_allow: IpAllow::default(),
         limits: KeyLimits::default(),
+        quotas: KeyQuotas::default(),
         expires_at: None,
         metadata: Default::default(),
         version: 2,

@@ -1,14 +1,18 @@
 //! Keeping a new key.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{KeyFixture, get, with_key};
 use crate::conformance::sample::{FAR_TIMES, TEXTS, at, digest, kind, networks, new_key, rate, uuid};
 use crate::error::StoreErrorKind;
 use crate::key::KeyEnv;
-use crate::keys::{IpAllow, KeyLimits, KeyRecord, NewKey};
-use crate::plan::RateLimit;
+use crate::keys::{IpAllow, KeyLimits, KeyQuotas, KeyRecord, NewKey};
+use crate::name::MeterName;
+use crate::period::PeriodRule;
+use crate::plan::{Quota, QuotaMode, RateLimit};
 use crate::time::Timestamp;
+use crate::units::Units;
 
 fn fresh(key: &NewKey) -> KeyRecord {
     KeyRecord {
@@ -22,6 +26,7 @@ fn fresh(key: &NewKey) -> KeyRecord {
         scopes: key.scopes.clone(),
         ip_allow: key.ip_allow.clone(),
         limits: key.limits.clone(),
+        quotas: key.quotas.clone(),
         is_active: true,
         not_before: key.not_before,
         expires_at: key.expires_at,
@@ -51,13 +56,14 @@ pub async fn a_new_key_is_answered_as_it_was_given(fixture: KeyFixture) {
     assert_eq!(get(&fixture, owner, key.id).await, answer);
 }
 
-/// A key without scopes, networks, limits, dates and facts is kept like that.
+/// A key without scopes, networks, limits, quotas, dates and facts is kept like that.
 pub async fn a_bare_key_is_kept_bare(fixture: KeyFixture) {
     let owner = fixture.owner().await;
     let key = NewKey {
         scopes: Vec::new(),
         ip_allow: IpAllow::default(),
         limits: KeyLimits::default(),
+        quotas: KeyQuotas::default(),
         metadata: Default::default(),
         ..new_key(owner)
     };
@@ -65,7 +71,7 @@ pub async fn a_bare_key_is_kept_bare(fixture: KeyFixture) {
     assert_eq!(get(&fixture, owner, key.id).await, fresh(&key));
 }
 
-/// As many networks and rates as a key may have are kept, in their order.
+/// As many networks, rates and quotas as a key may have are kept, in their order.
 pub async fn a_key_keeps_all_its_networks_and_limits(fixture: KeyFixture) {
     let owner = fixture.owner().await;
     let networks =
@@ -75,9 +81,23 @@ pub async fn a_key_keeps_all_its_networks_and_limits(fixture: KeyFixture) {
         per: Duration::from_micros(86_400_000_001),
         ..rate("", u32::try_from(number).unwrap())
     });
+    let rules = [
+        PeriodRule::AnchoredMonth,
+        PeriodRule::WEEK,
+        PeriodRule::Fixed {
+            seconds: NonZeroU32::MAX,
+        },
+        PeriodRule::Hour,
+    ];
+    let quotas = rules.into_iter().enumerate().map(|(place, period)| Quota {
+        meter: MeterName::parse(&"m".repeat(KeyQuotas::METER_MAX - place)).unwrap(),
+        mode: QuotaMode::Soft,
+        ..Quota::new(Units::MAX.get(), period)
+    });
     let key = NewKey {
         ip_allow: IpAllow::new(networks).unwrap(),
         limits: KeyLimits::new(rates).unwrap(),
+        quotas: KeyQuotas::new(quotas).unwrap(),
         ..new_key(owner)
     };
     fixture.store.insert(&key).await.unwrap();

@@ -1,8 +1,13 @@
 //! Leasing units.
 
-use super::{QuotaFixture, balance, lease, state};
-use crate::conformance::sample::{TOKENS, ask, at, counter, holder, just_after, kind};
+use super::{QuotaFixture, balance, lease, settle, state};
+use crate::conformance::sample::{
+    TOKENS, ask, at, counter, give_back, holder, just_after, kind, settlement, uuid,
+};
 use crate::error::StoreErrorKind;
+use crate::id::KeyId;
+use crate::keys::KeyQuotas;
+use crate::name::MeterName;
 use crate::period::Period;
 use crate::quota::{Holder, QuotaKey};
 use crate::time::Timestamp;
@@ -160,6 +165,61 @@ pub async fn counters_do_not_touch_each_other(fixture: QuotaFixture) {
     let asked = [d.clone(), never_used, a, b, d, c];
     let expected = [13, 0, 10, 11, 13, 12].map(|leased| balance(0, leased));
     assert_eq!(fixture.store.balances(&asked).await.unwrap(), expected);
+}
+
+/// An account's counter and those of its keys don't touch each other, whatever is done to one of them.
+pub async fn counters_of_keys_do_not_touch_each_other(fixture: QuotaFixture) {
+    let owner = fixture.owner().await;
+    let of_account = counter(owner.account);
+    let keys: [KeyId; 2] = [uuid().into(), uuid().into()];
+    let longest = MeterName::parse(&"m".repeat(KeyQuotas::METER_MAX)).expect("a name");
+    let of_key = |key, meter: &MeterName| QuotaKey {
+        key: Some(key),
+        meter: meter.clone(),
+        ..of_account.clone()
+    };
+    let all = [
+        of_account.clone(),
+        of_key(keys[0], &MeterName::REQUESTS),
+        of_key(keys[1], &MeterName::REQUESTS),
+        of_key(keys[0], &TOKENS),
+        of_key(keys[0], &longest),
+        QuotaKey {
+            meter: longest.clone(),
+            ..of_account.clone()
+        },
+    ];
+    let (mut expected, run) = ([balance(0, 0); 6], holder());
+    let mut tokens = Vec::new();
+    for (number, key) in all.iter().enumerate() {
+        let units = 10 + number as u64;
+        let grant = lease(&fixture, run, 1, key, units).await;
+        expected[number] = balance(0, units);
+        assert_eq!((grant.granted.get(), grant.balance), (units, expected[number]));
+        tokens.push(grant.token);
+    }
+    assert_eq!(fixture.store.balances(&all).await.unwrap(), expected);
+    for (number, key) in all.iter().enumerate() {
+        let spent = [settlement(key, Some(tokens[number]), number as u64 + 1)];
+        settle(&fixture, run, number as u64 + 1, &spent).await;
+        let release = give_back(run, 2, key, tokens[number], 2);
+        let told = fixture.store.release(&release).await.unwrap();
+        expected[number] = balance(number as u64 + 1, 7);
+        assert_eq!(told, expected[number]);
+        assert_eq!(fixture.store.balances(&all).await.unwrap(), expected);
+    }
+    let closed = fixture
+        .store
+        .close_earlier(Holder { epoch: 2, ..run }, at(5))
+        .await;
+    assert_eq!(closed.unwrap().get(), 42);
+    let closed = [1, 2, 3, 4, 5, 6].map(|used| balance(used, 0));
+    assert_eq!(fixture.store.balances(&all).await.unwrap(), closed);
+    // Each is limited for itself.
+    for (number, key) in all.iter().enumerate() {
+        let grant = lease(&fixture, holder(), 1, key, 100).await;
+        assert_eq!(grant.granted.get(), 99 - number as u64);
+    }
 }
 
 /// There is one counter for one period start, wherever the period ends.

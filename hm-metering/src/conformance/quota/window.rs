@@ -1,8 +1,8 @@
 //! Limits on windows that move with time: several counters count against one limit.
 
 use super::{QuotaFixture, balance, settle, state};
-use crate::conformance::sample::{TOKENS, ask, at, at_once, counter, give_back, holder, settlement};
-use crate::id::AccountId;
+use crate::conformance::sample::{TOKENS, ask, at, at_once, counter, give_back, holder, settlement, uuid};
+use crate::id::{AccountId, KeyId};
 use crate::period::Period;
 use crate::quota::{Holder, LeaseAsk, LeaseGrant, QuotaKey, QuotaStore, QuotaWindow, WindowState};
 use crate::time::Timestamp;
@@ -48,6 +48,7 @@ async fn lease_since(
 async fn window(fixture: &QuotaFixture, key: &QuotaKey, since: i64) -> WindowState {
     let asked = [QuotaWindow {
         account: key.account,
+        key: key.key,
         meter: key.meter.clone(),
         since: start(since),
     }];
@@ -124,6 +125,7 @@ pub async fn a_window_is_the_sum_of_its_counters(fixture: QuotaFixture) {
     let asked: Vec<_> = [(&third, 3), (&tokens, 0), (&third, 2), (&third, 0)]
         .map(|(key, since)| QuotaWindow {
             account,
+            key: key.key,
             meter: key.meter.clone(),
             since: start(since),
         })
@@ -132,6 +134,40 @@ pub async fn a_window_is_the_sum_of_its_counters(fixture: QuotaFixture) {
     let leased: Vec<_> = answer.iter().map(|state| state.balance.leased.get()).collect();
     assert_eq!(leased, [0, 40, 20, 20], "in the order asked");
     assert_eq!(fixture.store.windows(&[]).await.unwrap(), []);
+}
+
+/// A window of a key has that key's counters alone, and the account's has none of them.
+pub async fn windows_of_keys_do_not_touch_each_other(fixture: QuotaFixture) {
+    let account = fixture.owner().await.account;
+    let owners: [Option<KeyId>; 3] = [None, Some(uuid().into()), Some(uuid().into())];
+    let of = |owner: usize, number: i64| QuotaKey {
+        key: owners[owner],
+        ..sub_period(account, number)
+    };
+    for (owner, units) in [(0, 10), (1, 20), (2, 40)] {
+        lease_since(&fixture, holder(), 1, &of(owner, 0), -2, units).await;
+        let grant = lease_since(&fixture, holder(), 1, &of(owner, 1), -1, units).await;
+        assert_eq!(
+            (grant.granted.get(), grant.balance, grant.oldest),
+            (units, balance(0, 2 * units), Some(start(0)))
+        );
+    }
+    let asked: Vec<_> = [(2, 0), (0, 0), (1, 1), (1, 0)]
+        .map(|(owner, since)| QuotaWindow {
+            account,
+            key: owners[owner],
+            meter: of(owner, since).meter,
+            since: start(since),
+        })
+        .into();
+    let answer = fixture.store.windows(&asked).await.unwrap();
+    let leased: Vec<_> = answer.iter().map(|state| state.balance.leased.get()).collect();
+    assert_eq!(leased, [80, 20, 20, 40], "in the order asked");
+    // Each is limited for itself.
+    for (owner, left) in [(0, 80), (1, 60), (2, 20)] {
+        let grant = lease_since(&fixture, holder(), 1, &of(owner, 2), 0, 100).await;
+        assert_eq!(grant.granted.get(), left);
+    }
 }
 
 /// Counters that are later than the one leased from count too: somebody's clock may be ahead.

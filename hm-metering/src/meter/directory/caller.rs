@@ -10,9 +10,10 @@ use crate::heap;
 use crate::id::{AccountId, KeyId, UserId};
 use crate::index::PLACE_BYTES;
 use crate::key::KeyEnv;
-use crate::keys::{InvalidKey, IpAllow, KeyLimits, Verified};
+use crate::keys::{InvalidKey, IpAllow, KeyLimits, KeyQuotas, Verified};
 use crate::meter::account::Account;
 use crate::meter::bucket::{Buckets, OwnBuckets};
+use crate::meter::own::{Own, OwnQuotas};
 use crate::name::PlanId;
 use crate::principal::{Identity, Principal};
 use crate::refusal::{Refusal, RefusalKind};
@@ -54,6 +55,9 @@ struct Rare {
     limits: KeyLimits,
     /// The rates of the key itself.
     buckets: Option<Arc<OwnBuckets>>,
+    quotas: KeyQuotas,
+    /// The counters of these; none where nothing counts them.
+    counted: Option<Box<OwnQuotas>>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     plan_until: Option<Timestamp>,
@@ -96,11 +100,23 @@ impl Caller {
         Principal::kept(own)
     }
 
+    /// The limits of the key itself.
+    pub(crate) fn own(&self) -> Own<'_> {
+        self.rare.as_ref().map_or_else(Own::default, |rare| Own {
+            rates: rare.buckets(),
+            quotas: rare.counted.as_deref(),
+        })
+    }
+
+    /// The quotas of the key itself, where they are counted.
+    pub(crate) fn own_quotas(&self) -> Option<&OwnQuotas> {
+        self.rare.as_ref()?.counted.as_deref()
+    }
+
     /// The rates of the key itself.
     pub(crate) fn buckets(&self) -> Buckets<'_> {
         let rare = self.rare.as_ref();
-        rare.and_then(|rare| rare.buckets.as_ref())
-            .map_or_else(Buckets::default, |buckets| buckets.get())
+        rare.map_or_else(Buckets::default, |rare| rare.buckets())
     }
 
     /// What it takes of memory, about, with its places in the indexes and all of its account's state.
@@ -193,6 +209,8 @@ impl Rare {
             ip_allow: principal.ip_allow().clone(),
             limits: limits.clone(),
             buckets,
+            quotas: principal.quotas().clone(),
+            counted: OwnQuotas::new(principal.key(), principal.quotas(), account.leases()).map(Box::new),
             not_before: verified.not_before,
             expires_at: verified.expires_at,
             plan_until: verified.plan_until,
@@ -201,10 +219,16 @@ impl Rare {
             || !rare.scopes.is_empty()
             || !rare.ip_allow.is_empty()
             || !rare.limits.is_empty()
+            || !rare.quotas.is_empty()
             || rare.not_before.is_some()
             || rare.expires_at.is_some()
             || rare.plan_until.is_some();
         has_some.then(|| Box::new(rare))
+    }
+
+    fn buckets(&self) -> Buckets<'_> {
+        let buckets = self.buckets.as_ref();
+        buckets.map_or_else(Buckets::default, |buckets| buckets.get())
     }
 
     /// What it takes of memory, about.
@@ -216,6 +240,8 @@ impl Rare {
             + heap::list(self.ip_allow.networks())
             + self.limits.bytes()
             + self.buckets.as_ref().map_or(0, |buckets| buckets.bytes())
+            + self.quotas.bytes()
+            + self.counted.as_ref().map_or(0, |counted| counted.bytes())
     }
 }
 
@@ -255,5 +281,9 @@ impl Identity for Caller {
 
     fn limits(&self) -> &KeyLimits {
         self.rare.as_ref().map_or(KeyLimits::NONE, |rare| &rare.limits)
+    }
+
+    fn quotas(&self) -> &KeyQuotas {
+        self.rare.as_ref().map_or(KeyQuotas::NONE, |rare| &rare.quotas)
     }
 }

@@ -296,7 +296,17 @@ impl Directory {
 
 impl Users for Directory {
     fn let_go(&self, lease: &Arc<Lease>) {
-        if let Some(account) = self.accounts.get(&lease.window().account()) {
+        let window = lease.window();
+        if let Some(key) = window.key_id() {
+            if let Some(own) = self
+                .by_key
+                .get(&key)
+                .as_ref()
+                .and_then(|caller| caller.own_quotas())
+            {
+                own.let_go(lease);
+            }
+        } else if let Some(account) = self.accounts.get(&window.account()) {
             account.let_go(lease);
         }
     }

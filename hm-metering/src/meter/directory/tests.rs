@@ -1,3 +1,5 @@
+use std::sync::Weak;
+
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -5,10 +7,11 @@ use super::changes::CHANGES;
 use super::*;
 use crate::id::{AccountId, KeyId, ReplicaId};
 use crate::key::KeyEnv;
+use crate::keys::KeyQuotas;
 use crate::measures::Measures;
 use crate::memory::MemoryStore;
 use crate::meter::report::HeaderStyle;
-use crate::name::PlanId;
+use crate::name::{MeterName, PlanId};
 use crate::plan::{Quota, RateLimit};
 use crate::principal::Principal;
 use crate::quota::{Answer, Holder};
@@ -274,5 +277,109 @@ async fn a_lease_that_its_account_does_not_use_is_forgotten_and_made_anew() {
         }
         assert!(seconds > 50, "it may be used again");
         assert!(counter.at(clock.now()).is_none());
+    }
+}
+
+/// A verdict on a key that has a quota of its own.
+fn verified_with_quota() -> Verified {
+    let quotas = KeyQuotas::new([Quota::per_day(100)]).unwrap();
+    let verified = verified(1);
+    Verified {
+        principal: verified.principal.clone().with_quotas(quotas),
+        ..verified
+    }
+}
+
+#[tokio::test]
+async fn a_lease_of_a_key_that_nobody_uses_is_forgotten_and_made_anew() {
+    let clock = TestClock::at(Timestamp::from_micros(0));
+    let book = lease_book(&clock);
+    let directory = Arc::new(directory(10));
+    book.set_users(Arc::downgrade(&directory) as Weak<dyn Users>);
+    let keep = |plan: Plan| {
+        let asked = (directory.moment(), SECOND);
+        let plan = Arc::new(plan);
+        directory
+            .keep(
+                Fingerprint::new(1),
+                &verified_with_quota(),
+                plan,
+                Some(&book),
+                asked,
+            )
+            .unwrap()
+    };
+    let ask = async |caller: &Caller| {
+        let (quota, counter) = caller
+            .own_quotas()
+            .unwrap()
+            .of_meter(&MeterName::REQUESTS)
+            .unwrap();
+        let lease = counter.open(&caller.account, clock.now());
+        let answer = book.wait(&lease, quota.limit, Units::ONE, SECOND).await;
+        assert_eq!(answer, Answer::Granted);
+    };
+    let forget = async || {
+        for _ in 0..100 {
+            clock.advance(SECOND);
+            book.tend().await;
+            tokio::time::sleep(Duration::ZERO).await;
+        }
+        assert_eq!(book.leases().len(), 0);
+    };
+    let caller = keep(Plan::new("free"));
+    for _ in 0..2 {
+        ask(&caller).await;
+        assert_eq!(book.leases().len(), 1);
+        forget().await;
+    }
+    // A handler may keep the caller for long after another took its place.
+    ask(&caller).await;
+    let next = keep(Plan::new("free").quota(Quota::per_day(5)));
+    ask(&next).await;
+    assert_eq!(book.leases().len(), 1, "both have the same window");
+    forget().await;
+    drop((caller, next));
+}
+
+#[tokio::test]
+async fn what_a_key_took_of_its_quota_counts_on_when_it_is_looked_up_anew() {
+    let clock = TestClock::at(Timestamp::from_micros(0));
+    let book = lease_book(&clock);
+    let directory = directory(10);
+    let opened = || {
+        let asked = (directory.moment(), SECOND);
+        let plan = Arc::new(Plan::new("free"));
+        let caller = directory
+            .keep(
+                Fingerprint::new(1),
+                &verified_with_quota(),
+                plan,
+                Some(&book),
+                asked,
+            )
+            .unwrap();
+        let (_, counter) = caller
+            .own_quotas()
+            .unwrap()
+            .of_meter(&MeterName::REQUESTS)
+            .unwrap();
+        counter.open(&caller.account, clock.now())
+    };
+    let first = opened();
+    first.window().note_taken(Units::new(3));
+    assert!(Arc::ptr_eq(&first, &opened()));
+    assert_eq!(opened().window().taken(), 3);
+}
+
+#[test]
+fn a_key_without_quotas_or_where_nothing_counts_them_has_no_counters() {
+    let directory = directory(10);
+    for verified in [verified(1), verified_with_quota()] {
+        let asked = (directory.moment(), SECOND);
+        let caller = directory.keep(Fingerprint::new(1), &verified, plan(&[]), None, asked);
+        let caller = caller.unwrap();
+        assert!(caller.own_quotas().is_none());
+        assert_eq!(*caller.principal().quotas(), *verified.principal.quotas());
     }
 }

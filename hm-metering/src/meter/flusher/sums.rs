@@ -39,8 +39,10 @@ impl Sums {
         let (Some((meter, _)), Some(plan)) = (event.units.get(usize::from(charge.meter)), &end.plan) else {
             return;
         };
+        let key = event.key.filter(|_| charge.of_key);
         let is_of = |sum: &Settlement| {
             sum.key.account == event.account
+                && sum.key.key == key
                 && sum.lease == charge.lease
                 && sum.limit == charge.limit
                 && sum.key.period == charge.period
@@ -68,6 +70,7 @@ impl Sums {
         self.sums.push(Settlement {
             key: QuotaKey {
                 account: event.account,
+                key,
                 meter: meter.clone(),
                 period: charge.period,
             },

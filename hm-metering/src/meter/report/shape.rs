@@ -11,7 +11,7 @@ use super::style::{HeaderDraft, HeaderStyle, ResetFormat};
 use super::text::{plain_name, quoted, seconds_up};
 use crate::name::MeterName;
 use crate::period::Period;
-use crate::plan::{LimitNames, Plan};
+use crate::plan::{LimitNames, Plan, Quota};
 use crate::units::Units;
 
 /// Everything about a plan, and one of its quotas in one period, that does not move.
@@ -123,6 +123,11 @@ impl Shown {
             state: state.into(),
         }
     }
+}
+
+/// The name of a quota of a key's own.
+pub(super) fn own_quota_name(quota: &Quota) -> String {
+    plain_name(&format!("key-{}", quota.name()))
 }
 
 fn fixed_reset(format: ResetFormat, period: Period) -> Option<HeaderValue> {

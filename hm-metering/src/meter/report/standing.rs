@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shape::own_quota_name;
 use super::{LimitReport, RateReport};
 use crate::meter::SOON;
 use crate::meter::account::Account;
@@ -107,7 +108,7 @@ pub(crate) fn refuse_unanswered(account: &Account, now: Now) -> Decision {
     Decision::Refused(refusal, report(account, 0, now))
 }
 
-/// Refuses for `quota`, one of the plan's, of which the request needs `need`.
+/// Refuses for `quota`, one of the plan's or the key's own, of which the request needs `need`. The report shows the plan's.
 pub(crate) fn refuse_for_quota(
     account: &Account,
     quota: &Quota,
@@ -115,17 +116,19 @@ pub(crate) fn refuse_for_quota(
     need: Units,
     now: Now,
 ) -> Decision {
-    let position = account.quotas().position(|(has, _)| has.meter == quota.meter);
     let window = lease.window();
     let period = window.span();
     let limit = quota.limit.unwrap_or(Units::MAX);
-    let mut report = report_of(
-        account,
-        position.map(|position| (position, period)),
-        window.show(window.used()),
-        now,
-    );
-    report.in_flight = window.taken_by_all().minus(report.used);
+    let is_own = window.key_id().is_some();
+    let mut report = if is_own {
+        report(account, 0, now)
+    } else {
+        let position = account.quotas().position(|(has, _)| has.meter == quota.meter);
+        let shown = position.map(|position| (position, period));
+        let mut report = report_of(account, shown, window.show(window.used()), now);
+        report.in_flight = window.taken_by_all().minus(report.used);
+        report
+    };
     let left = limit.minus(window.used());
     let remaining = window.remaining().min(left);
     // More than the whole quota never fits, so waiting does not help.
@@ -135,7 +138,11 @@ pub(crate) fn refuse_for_quota(
         RefusalKind::QuotaExceeded
     };
     let mut refusal = Refusal::new(kind).with_limit(ViolatedLimit {
-        name: report.shape.quota_name().to_owned(),
+        name: if is_own {
+            own_quota_name(quota)
+        } else {
+            report.shape.quota_name().to_owned()
+        },
         limit,
         remaining,
         elsewhere: left.minus(remaining),
@@ -147,7 +154,9 @@ pub(crate) fn refuse_for_quota(
         if left >= need.max(Units::ONE) {
             // What others hold may come back soon.
             wait = wait.min(HELD_FOR);
-            report.quota_wait = Some(wait);
+            if !is_own {
+                report.quota_wait = Some(wait);
+            }
         }
         refusal = refusal.with_retry_after(wait);
     }

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::id::{AccountId, ReplicaId};
 use crate::meter::account::Account;
-use crate::meter::bucket::{Bucket, Buckets};
+use crate::meter::bucket::Bucket;
 use crate::meter::decide::{Decision, Now, Store, decide};
 use crate::meter::hold::Holds;
+use crate::meter::own::Own;
 use crate::meter::report::{HeaderStyle, Shapes};
 use crate::meter::terms::Terms;
 use crate::name::{MeterName, OperationName, PlanId};
@@ -102,7 +103,7 @@ impl Replica {
     pub(super) fn decide(&self, operation: &Operation) -> Decision {
         decide(
             &self.account,
-            Buckets::default(),
+            Own::default(),
             operation,
             Some(&self.book),
             Store::Answers,

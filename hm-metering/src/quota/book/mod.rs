@@ -96,7 +96,7 @@ impl LeaseBook {
     }
 
     fn with_window(&self, key: &QuotaKey, change: impl FnOnce(&Window)) {
-        if let Some(lease) = self.leases.get(key.account, &key.meter, key.period.start) {
+        if let Some(lease) = self.leases.get(key.owner(), &key.meter, key.period.start) {
             change(&lease.window);
         }
     }

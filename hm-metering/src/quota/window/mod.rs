@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use once_cell::race::OnceBox;
 
-use super::{Balance, QuotaKey};
+use super::{Balance, Owner, QuotaKey};
 use crate::id::AccountId;
 use crate::name::MeterName;
 use crate::period::Period;
@@ -73,7 +73,7 @@ pub(crate) enum Take {
 }
 
 impl Window {
-    pub(crate) fn new(account: AccountId, meter: Arc<MeterName>, period: Period) -> Self {
+    pub(crate) fn new(owner: Owner, meter: Arc<MeterName>, period: Period) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             remaining: zero(),
@@ -87,11 +87,11 @@ impl Window {
             others: zero(),
             charged: zero(),
             shown: zero(),
-            rare: OnceBox::new(),
+            rare: Rare::of(owner.key),
             meter,
             submitted: zero(),
             recorded: zero(),
-            account,
+            account: owner.account,
         }
     }
 
@@ -107,6 +107,7 @@ impl Window {
     pub(crate) fn key(&self) -> QuotaKey {
         QuotaKey {
             account: self.account,
+            key: self.key_id(),
             meter: MeterName::clone(&self.meter),
             period: self.period(),
         }

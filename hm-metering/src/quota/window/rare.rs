@@ -1,7 +1,12 @@
-//! What few windows have: debts, a store that has nothing left or fails, a window that moves.
+//! What few windows have: a key whose own quota it is, debts, a store that has nothing left or fails, a window that moves.
 
 use std::sync::atomic::AtomicI64;
 
+use once_cell::race::OnceBox;
+
+use super::Window;
+use crate::id::KeyId;
+use crate::quota::Owner;
 use crate::sync::AtomicU64;
 
 /// Stands for no moment; all moments are later.
@@ -11,6 +16,8 @@ pub(super) const UNKNOWN: i64 = i64::MIN;
 /// otherwise.
 #[derive(Debug)]
 pub(super) struct Rare {
+    /// The key whose own quota it is; none for the account's.
+    pub(super) key: Option<KeyId>,
     /// Where the limit holds for a window that moves with time: since when units count, in microseconds; [`UNKNOWN`] for a
     /// period that stands alone.
     pub(super) since: AtomicI64,
@@ -30,10 +37,39 @@ pub(super) struct Rare {
     pub(super) allowance_taken: AtomicU64,
 }
 
+impl Rare {
+    /// That of a new window: made at once for a key's.
+    pub(super) fn of(key: Option<KeyId>) -> OnceBox<Self> {
+        match key {
+            None => OnceBox::new(),
+            Some(_) => OnceBox::with_value(Box::new(Self {
+                key,
+                ..Self::default()
+            })),
+        }
+    }
+}
+
+impl Window {
+    /// The key whose own quota it is; none for the account's.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.rare()?.key
+    }
+
+    /// Whose counter it is.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner {
+            account: self.account,
+            key: self.key_id(),
+        }
+    }
+}
+
 impl Default for Rare {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
+            key: None,
             since: AtomicI64::new(UNKNOWN),
             oldest: AtomicI64::new(UNKNOWN),
             debt: zero(),

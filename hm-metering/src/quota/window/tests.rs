@@ -7,8 +7,8 @@ fn at(start: i64, end: i64, since: Option<i64>) -> Window {
         start: Timestamp::from_micros(start),
         end: Timestamp::from_micros(end),
     };
-    let account = AccountId::from_uuid(uuid::Uuid::nil());
-    let window = Window::new(account, Arc::new(MeterName::REQUESTS), period);
+    let owner = Owner::account(AccountId::from_uuid(uuid::Uuid::nil()));
+    let window = Window::new(owner, Arc::new(MeterName::REQUESTS), period);
     window.set_since(since.map(Timestamp::from_micros));
     window
 }

@@ -15,7 +15,7 @@ use super::map::Words;
 pub(super) const HEADER_BYTES: u64 = 64;
 /// `hmjrnl` and the format's version.
 const MAGIC: u64 = u64::from_le_bytes(*b"hmjrnl\0\x01");
-/// The longest payload: the largest event has 6,774 bytes.
+/// The longest payload: the largest event has 7,158 bytes.
 pub(crate) const PAYLOAD_MAX: usize = 7_160;
 /// The longest record, with its word.
 pub(crate) const RECORD_MAX: u64 = PAYLOAD_MAX as u64 + 8;

@@ -480,6 +480,7 @@ impl World {
     fn key(&self, meter: usize, start: Timestamp) -> QuotaKey {
         QuotaKey {
             account: self.account,
+            key: None,
             meter: METERS[meter].clone(),
             period: PERIOD.period_at(start, start),
         }

@@ -6,8 +6,8 @@ use hm_metering::conformance::{Fixture, keys};
 use hm_metering::error::{StoreErrorKind, StoreResult};
 use hm_metering::key::{KeyDigest, KeyHash};
 use hm_metering::keys::{
-    ChangeCursor, ChangePage, ChangeSubject, IpAllow, KeyLimits, KeyPatch, KeyRecord, KeyUse, NewKey,
-    StoredKey,
+    ChangeCursor, ChangePage, ChangeSubject, IpAllow, KeyLimits, KeyPatch, KeyQuotas, KeyRecord, KeyUse,
+    NewKey, StoredKey,
 };
 use hm_metering::page::{Page, PageRequest};
 use hm_metering::{AccountId, KeyId, KeyStore, MemoryStore, PlanId, Timestamp};
@@ -51,6 +51,8 @@ enum Fault {
     TrimsNames,
     ForgetsNetworks,
     ForgetsLimits,
+    ForgetsQuotas,
+    PatchKeepsQuotas,
     CutsLimits,
     UpdateKeepsNetworks,
     RehashDoesNothing,
@@ -114,6 +116,9 @@ impl KeyStore for Broken {
         }
         if self.has(Fault::CutsLimits) {
             key.limits = KeyLimits::new(key.limits.rates().iter().take(1).cloned()).unwrap();
+        }
+        if self.has(Fault::ForgetsQuotas) {
+            key.quotas = KeyQuotas::default();
         }
         if self.has(Fault::InsertTakesAnyAccount) {
             self.store
@@ -212,6 +217,9 @@ impl KeyStore for Broken {
         }
         if self.has(Fault::UpdateKeepsNetworks) {
             patch.ip_allow = None;
+        }
+        if self.has(Fault::PatchKeepsQuotas) {
+            patch.quotas = None;
         }
         let mut answer = self.store.update(account, key, &patch, now).await;
         if self.has(Fault::UpdateRevives) && answer.is_err() {
@@ -434,6 +442,11 @@ async fn every_fault_of_a_key_store_is_noticed() {
         (Fault::TrimsNames, "text_comes_back_as_it_was"),
         (Fault::ForgetsNetworks, "a_new_key_is_answered_as_it_was_given"),
         (Fault::ForgetsLimits, "a_new_key_is_answered_as_it_was_given"),
+        (Fault::ForgetsQuotas, "a_new_key_is_answered_as_it_was_given"),
+        (
+            Fault::PatchKeepsQuotas,
+            "an_update_changes_what_it_names_and_nothing_else",
+        ),
         (Fault::CutsLimits, "a_key_keeps_all_its_networks_and_limits"),
         (
             Fault::RehashDoesNothing,

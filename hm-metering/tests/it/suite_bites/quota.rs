@@ -11,7 +11,8 @@ use hm_metering::quota::{
     WindowState,
 };
 use hm_metering::usage::BatchId;
-use hm_metering::{MemoryStore, MeterName, QuotaStore, Timestamp, Units};
+use hm_metering::{KeyId, MemoryStore, MeterName, QuotaStore, Timestamp, Units};
+use uuid::Uuid;
 
 use super::bites;
 
@@ -44,6 +45,9 @@ enum Fault {
     LaterCountersAreIgnored,
     WindowsAreReadAndThenWritten,
     WindowsMixMeters,
+    KeysAreIgnored,
+    KeysAreMixed,
+    WindowsMixKeys,
     WindowsHaveNoOldest,
 }
 
@@ -73,6 +77,12 @@ impl Broken {
         if self.has(Fault::MetersAreMixed) {
             key.meter = MeterName::REQUESTS;
         }
+        if self.has(Fault::KeysAreIgnored) {
+            key.key = None;
+        }
+        if self.has(Fault::KeysAreMixed) {
+            key.key = key.key.map(|_| KeyId::from_uuid(Uuid::nil()));
+        }
         if self.has(Fault::PeriodEndsMatter) {
             key.period.start = Timestamp::from_micros(start + key.period.end.as_micros() / 1_000_000 % 7);
         }
@@ -96,6 +106,7 @@ impl Broken {
     async fn window(&self, key: &QuotaKey, since: Timestamp) -> StoreResult<Balance> {
         let window = QuotaWindow {
             account: key.account,
+            key: key.key,
             meter: key.meter.clone(),
             since,
         };
@@ -273,6 +284,9 @@ impl QuotaStore for Broken {
                 .iter_mut()
                 .for_each(|window| window.meter = MeterName::REQUESTS);
         }
+        if self.has(Fault::WindowsMixKeys) {
+            windows.iter_mut().for_each(|window| window.key = None);
+        }
         let mut states = self.store.windows(&windows).await?;
         if self.has(Fault::WindowsHaveNoOldest) {
             states.iter_mut().for_each(|state| state.oldest = None);
@@ -370,6 +384,9 @@ async fn every_fault_of_a_quota_store_is_noticed() {
         (Fault::CloseGivesNothingBack, "earlier_leases_are_given_back"),
         (Fault::OneTokenForAll, "a_closed_lease_does_not_open_again"),
         (Fault::MetersAreMixed, "counters_do_not_touch_each_other"),
+        (Fault::KeysAreIgnored, "counters_of_keys_do_not_touch_each_other"),
+        (Fault::KeysAreMixed, "counters_of_keys_do_not_touch_each_other"),
+        (Fault::WindowsMixKeys, "windows_of_keys_do_not_touch_each_other"),
         (Fault::PeriodEndsMatter, "a_periods_start_makes_the_counter"),
         (Fault::StartsAreCutToSeconds, "counters_do_not_touch_each_other"),
         (Fault::BalancesAreSorted, "many_balances_are_answered_in_order"),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch};
-use hm_metering::plan::RateLimit;
+use hm_metering::keys::{IpAllow, KeyLimits, KeyPatch, KeyQuotas};
+use hm_metering::period::PeriodRule;
+use hm_metering::plan::{Quota, RateLimit};
 use hm_metering::{KeyEnv, Timestamp};
 use ipnet::IpNet;
 use salvo::oapi::ToSchema;
@@ -50,6 +51,9 @@ pub struct KeyBody {
     /// A rate of its own, beside its account's.
     #[serde(default)]
     rate_limit: Option<RateLimitBody>,
+    /// How many requests it may use of its account's; as many as there are, unless said.
+    #[serde(default)]
+    quota: Option<QuotaBody>,
     /// Facts of your own: at most 16, with names of at most 64 and values of at most 256 characters.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -75,6 +79,10 @@ pub struct KeyPatchBody {
     #[serde(default, deserialize_with = "given")]
     #[salvo(schema(value_type = Option<RateLimitBody>))]
     rate_limit: Option<Option<RateLimitBody>>,
+    /// Another quota; null for none of its own. With the same period, what it has used stays.
+    #[serde(default, deserialize_with = "given")]
+    #[salvo(schema(value_type = Option<QuotaBody>))]
+    quota: Option<Option<QuotaBody>>,
     /// Null for never.
     #[serde(default, deserialize_with = "given")]
     #[salvo(schema(value_type = Option<String>, format = DateTime))]
@@ -99,6 +107,34 @@ pub struct RateLimitBody {
     burst: Option<u32>,
 }
 
+/// How many requests a key may use in a period, of those that its account has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[salvo(schema(name = "KeyQuota"))]
+pub struct QuotaBody {
+    /// So many requests, at least one,
+    limit: u64,
+    /// in each of these periods.
+    #[serde(default)]
+    period: QuotaPeriod,
+}
+
+/// The period of a key's quota: the account's month, unless said, or a week, day or hour of UTC.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[salvo(schema(name = "KeyQuotaPeriod"))]
+enum QuotaPeriod {
+    /// From the day of the month on which the account began.
+    #[default]
+    Month,
+    /// From Monday.
+    Week,
+    /// From midnight.
+    Day,
+    /// From the full hour.
+    Hour,
+}
+
 /// How a key is replaced.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -121,18 +157,25 @@ impl KeyBody {
         let metadata = mistakes.check("metadata", facts(self.metadata));
         let ip_allow = mistakes.check("ipAllow", networks(&self.ip_allow));
         let limits = mistakes.check("rateLimit", limits(self.rate_limit));
-        match (name, expires_at, scopes, ip_allow, limits, metadata) {
-            (Some(name), Some(expires_at), Some(scopes), Some(ip_allow), Some(limits), Some(metadata)) => {
-                Ok(KeyWish {
-                    name,
-                    env: self.env,
-                    scopes,
-                    ip_allow,
-                    limits,
-                    expires_at,
-                    metadata,
-                })
-            }
+        let quotas = mistakes.check("quota", quotas(self.quota));
+        match (name, expires_at, scopes, ip_allow, (limits, quotas), metadata) {
+            (
+                Some(name),
+                Some(expires_at),
+                Some(scopes),
+                Some(ip_allow),
+                (Some(limits), Some(quotas)),
+                Some(metadata),
+            ) => Ok(KeyWish {
+                name,
+                env: self.env,
+                scopes,
+                ip_allow,
+                limits,
+                quotas,
+                expires_at,
+                metadata,
+            }),
             _ => Err(mistakes.into_error()),
         }
     }
@@ -148,18 +191,25 @@ impl KeyPatchBody {
         let metadata = mistakes.check("metadata", self.metadata.map(facts).transpose());
         let ip_allow = mistakes.check("ipAllow", self.ip_allow.as_deref().map(networks).transpose());
         let limits = mistakes.check("rateLimit", self.rate_limit.map(limits).transpose());
-        match (name, expires_at, scopes, ip_allow, limits, metadata) {
-            (Some(name), Some(expires_at), Some(scopes), Some(ip_allow), Some(limits), Some(metadata)) => {
-                Ok(KeyPatch {
-                    name,
-                    scopes,
-                    ip_allow,
-                    limits,
-                    is_active: self.is_active,
-                    expires_at,
-                    metadata,
-                })
-            }
+        let quotas = mistakes.check("quota", self.quota.map(quotas).transpose());
+        match (name, expires_at, scopes, ip_allow, (limits, quotas), metadata) {
+            (
+                Some(name),
+                Some(expires_at),
+                Some(scopes),
+                Some(ip_allow),
+                (Some(limits), Some(quotas)),
+                Some(metadata),
+            ) => Ok(KeyPatch {
+                name,
+                scopes,
+                ip_allow,
+                limits,
+                quotas,
+                is_active: self.is_active,
+                expires_at,
+                metadata,
+            }),
             _ => Err(mistakes.into_error()),
         }
     }
@@ -236,6 +286,45 @@ fn limits(rate: Option<RateLimitBody>) -> Result<KeyLimits, &'static str> {
         burst: rate.burst.unwrap_or(rate.limit),
     };
     KeyLimits::new([rate]).map_err(|_| "must have a `limit` and `burst` of at least 1")
+}
+
+fn quotas(quota: Option<QuotaBody>) -> Result<KeyQuotas, &'static str> {
+    let Some(quota) = quota else {
+        return Ok(KeyQuotas::default());
+    };
+    if quota.limit == 0 {
+        return Err("must have a `limit` of at least 1");
+    }
+    let quota = Quota::new(quota.limit, quota.period.rule());
+    KeyQuotas::new([quota]).map_err(|_| "must be one quota")
+}
+
+impl QuotaBody {
+    /// The one quota of a key's own that can be given here.
+    pub(super) fn of(quotas: &KeyQuotas) -> Option<Self> {
+        let quota = quotas.as_slice().first()?;
+        let periods = [
+            QuotaPeriod::Month,
+            QuotaPeriod::Week,
+            QuotaPeriod::Day,
+            QuotaPeriod::Hour,
+        ];
+        Some(Self {
+            limit: quota.limit?.get(),
+            period: periods.into_iter().find(|period| period.rule() == quota.period)?,
+        })
+    }
+}
+
+impl QuotaPeriod {
+    const fn rule(self) -> PeriodRule {
+        match self {
+            Self::Month => PeriodRule::AnchoredMonth,
+            Self::Week => PeriodRule::WEEK,
+            Self::Day => PeriodRule::Day,
+            Self::Hour => PeriodRule::Hour,
+        }
+    }
 }
 
 impl RateLimitBody {

@@ -9,7 +9,7 @@ use salvo::oapi::ToSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::RateLimitBody;
+use super::body::{QuotaBody, RateLimitBody};
 use crate::secret::Secret;
 
 /// What may be seen of a key.
@@ -33,6 +33,8 @@ pub struct KeyView {
     pub ip_allow: Vec<String>,
     /// The rate of its own, beside its account's.
     pub rate_limit: Option<RateLimitBody>,
+    /// How many requests it may use of its account's.
+    pub quota: Option<QuotaBody>,
     /// False while it is switched off, and after it was revoked.
     pub is_active: bool,
     /// When it was made.
@@ -96,6 +98,7 @@ impl From<KeyRecord> for KeyView {
             scopes: key.scopes,
             ip_allow: key.ip_allow.networks().iter().map(ToString::to_string).collect(),
             rate_limit: RateLimitBody::of(&key.limits),
+            quota: QuotaBody::of(&key.quotas),
             is_active: key.is_active,
             created_at: key.created_at,
             last_used: key.last_used_at,

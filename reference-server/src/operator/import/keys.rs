@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use hm_metering::key::{KeyDigest, LegacyBcrypt, SlowHash};
-use hm_metering::keys::{IpAllow, KeyLimits, NewKey};
+use hm_metering::keys::{IpAllow, KeyLimits, KeyQuotas, NewKey};
 use hm_metering::{KeyEnv, KeyStore, StoreErrorKind, Timestamp};
 use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::entity::{KeyHash, account, api_key, membership};
@@ -225,6 +225,7 @@ fn check(row: Row, owner: Uuid, kept: Kept, now: Timestamp) -> Result<NewKey, &'
         scopes,
         ip_allow: IpAllow::default(),
         limits: KeyLimits::default(),
+        quotas: KeyQuotas::default(),
         not_before: None,
         expires_at: row.expires_at,
         metadata: [("imported".to_owned(), now.to_string())].into(),

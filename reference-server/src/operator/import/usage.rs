@@ -132,6 +132,7 @@ fn made(plans: &Plans, account: &account::Model, row: &Row, now: Timestamp) -> R
     let settlements = quota.map(|quota| Settlement {
         key: QuotaKey {
             account: account.id.into(),
+            key: None,
             meter: meter.clone(),
             period: quota.period.period_at(row.at, anchor),
         },

@@ -64,6 +64,7 @@ async fn use_some(store: &SeaOrmStore, account: AccountId, number: u64) {
     let settlement = Settlement {
         key: QuotaKey {
             account,
+            key: None,
             meter: MeterName::REQUESTS,
             period: hm_metering::period::Period { start, end },
         },

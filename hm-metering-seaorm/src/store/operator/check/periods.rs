@@ -1,20 +1,26 @@
-//! Counters against events, rollups, leases and summaries, period by period.
+//! Counters against events, rollups, leases and summaries, period by period. Counters of keys are held against the events of
+//! these keys, and have no summaries.
 
 use std::collections::{BTreeMap, HashMap};
 
 use hm_metering::period::Period;
 use hm_metering::usage::{Grain, UsageQuery};
-use hm_metering::{AccountId, MeterName, Timestamp, Units};
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
+use hm_metering::{AccountId, KeyId, MeterName, Timestamp, Units};
+use sea_orm::prelude::{Json, Uuid};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Checked, Pruned};
-use crate::entity::{quota_counter, quota_lease, usage_correction, usage_summary};
+use crate::entity::{api_key, quota_counter, quota_lease, usage_correction, usage_summary};
 use crate::error::Failure;
-use crate::store::operator::compare::{Counted, Difference, EDGE, Stretch, Witness, differing};
+use crate::store::keys::row;
+use crate::store::operator::compare::{
+    Counted as What, Difference, EDGE, Stretch, Witness, differing, differing_of_key,
+};
+use crate::store::quota::meter::{self, Counted};
 use crate::store::usage::question::{Piece, Source, charged, tile};
 use crate::store::usage::summary::MANUAL;
 
-/// An account's counter of a meter, by where its period begins.
+/// A counter of an account or of one of its keys, by how its meter stands in its column and where its period begins.
 type Key = (String, i64);
 
 pub(super) async fn compare(
@@ -27,6 +33,7 @@ pub(super) async fn compare(
     checked.counters += counters.len() as u64;
     let mut differences = leases(view, account, &counters).await?;
     differences.extend(summaries(view, account, &counters).await?);
+    let since = quotas_since(view, account, &counters).await?;
     let mut by_meter: BTreeMap<&str, Vec<&quota_counter::Model>> = BTreeMap::new();
     for counter in counters.values() {
         by_meter.entry(&counter.meter).or_default().push(counter);
@@ -37,14 +44,56 @@ pub(super) async fn compare(
         pruned,
         known: HashMap::new(),
     };
-    for (meter, counters) in by_meter {
-        let meter = MeterName::parse(meter).map_err(Failure::unreadable)?;
-        differences.extend(ledger.compare(&meter, &counters, checked).await?);
+    for (column, counters) in by_meter {
+        let counted = meter::read(column)?;
+        let stretches = ledger.stretches(&counted, &counters, checked).await?;
+        let found = match counted.1 {
+            None => differing(&stretches),
+            Some(_) => differing_of_key(&stretches, since.get(&counted).copied()),
+        };
+        for stretch in found {
+            differences.push(ledger.difference(&counted, stretch).await?);
+        }
     }
     Ok(differences)
 }
 
-/// All counters but those that only stand for an account and meter.
+/// Since when meters are counted for keys that have quotas now.
+async fn quotas_since(
+    view: &DatabaseTransaction,
+    account: AccountId,
+    counters: &BTreeMap<Key, quota_counter::Model>,
+) -> Result<HashMap<Counted, i64>, Failure> {
+    let mut since = HashMap::new();
+    let mut has_keys = false;
+    for (column, _) in counters.keys() {
+        has_keys |= meter::read(column)?.1.is_some();
+    }
+    if !has_keys {
+        return Ok(since);
+    }
+    let keys: Vec<(Uuid, Option<Json>, i64)> = api_key::Entity::find()
+        .select_only()
+        .columns([
+            api_key::Column::Id,
+            api_key::Column::Quotas,
+            api_key::Column::QuotasSince,
+        ])
+        .filter(api_key::Column::AccountId.eq(account.as_uuid()))
+        .filter(api_key::Column::QuotasSince.is_not_null())
+        .into_tuple()
+        .all(view)
+        .await?;
+    for (key, quotas, at) in keys {
+        let key = Some(KeyId::from_uuid(key));
+        for quota in row::read_quotas(quotas)?.as_slice() {
+            since.insert((quota.meter.clone(), key), at);
+        }
+    }
+    Ok(since)
+}
+
+/// All counters but those that only stand for an account or key and a meter.
 async fn counters(
     view: &DatabaseTransaction,
     account: AccountId,
@@ -64,13 +113,17 @@ async fn counters(
 
 pub(super) fn difference(
     account: AccountId,
-    meter: &str,
+    column: &str,
     (start, end): (i64, i64),
     witness: Witness,
 ) -> Result<Difference, Failure> {
+    let what = match meter::read(column)? {
+        (meter, None) => What::Units(meter),
+        (meter, Some(key)) => What::UnitsOfKey(key, meter),
+    };
     Ok(Difference {
         account,
-        what: Counted::Units(MeterName::parse(meter).map_err(Failure::unreadable)?),
+        what,
         period: Period {
             start: Timestamp::from_micros(start),
             end: Timestamp::from_micros(end),
@@ -120,7 +173,7 @@ async fn leases(
     Ok(differences)
 }
 
-/// Summaries, with what came too late for them, are written with the counters, each charge once in both.
+/// Summaries, with what came too late for them, are written with the counters of accounts, each charge once in both.
 async fn summaries(
     view: &DatabaseTransaction,
     account: AccountId,
@@ -149,6 +202,9 @@ async fn summaries(
     }
     let mut differences = Vec::new();
     for (key, counter) in counters {
+        if meter::read(&key.0)?.1.is_some() {
+            continue;
+        }
         let found = summed.remove(key).map(|(_, units)| units);
         if found.unwrap_or(0) != counter.used {
             let period = (counter.period_start, counter.period_end);
@@ -171,22 +227,25 @@ async fn summaries(
 /// What the ledger says was charged in a stretch of time, by meter.
 type Charged = BTreeMap<MeterName, Units>;
 
+/// A range of the ledger of an account or of one of its keys, and whether it is asked of the events alone.
+type Asked = (i64, i64, bool, Option<KeyId>);
+
 /// The ledger of an account. What was asked for one meter is remembered for the others.
 struct Ledger<'a> {
     view: &'a DatabaseTransaction,
     account: AccountId,
     pruned: Pruned,
-    known: HashMap<(i64, i64, bool), Charged>,
+    known: HashMap<Asked, Charged>,
 }
 
 impl Ledger<'_> {
-    async fn compare(
+    /// The counters with what the ledger has for their time, as far as it can tell.
+    async fn stretches(
         &mut self,
-        meter: &MeterName,
+        meter: &Counted,
         counters: &[&quota_counter::Model],
         checked: &mut Checked,
-    ) -> Result<Vec<Difference>, Failure> {
-        let mut differences = Vec::new();
+    ) -> Result<Vec<Stretch>, Failure> {
         let mut stretches = Vec::new();
         let periods = counters
             .iter()
@@ -206,16 +265,19 @@ impl Ledger<'_> {
             }
             stretches.push(stretch);
         }
-        for stretch in differing(&stretches) {
-            let range = (stretch.start, stretch.end);
-            differences.push(Difference {
-                counter: Some(Units::from_i64(stretch.counted)),
-                events: self.events(range, meter).await?.map(Units::from_i64),
-                rollups: Some(Units::from_i64(self.units(range, meter, false).await?)),
-                ..difference(self.account, meter.as_str(), range, Witness::Counter)?
-            });
-        }
-        Ok(differences)
+        Ok(stretches)
+    }
+
+    /// A stretch that differs, with all numbers.
+    async fn difference(&mut self, meter: &Counted, stretch: Stretch) -> Result<Difference, Failure> {
+        let range = (stretch.start, stretch.end);
+        let column = meter::written(&meter.0, meter.1);
+        Ok(Difference {
+            counter: Some(Units::from_i64(stretch.counted)),
+            events: self.events(range, meter).await?.map(Units::from_i64),
+            rollups: Some(Units::from_i64(self.units(range, meter, false).await?)),
+            ..difference(self.account, &column, range, Witness::Counter)?
+        })
     }
 
     /// Whether what is needed for the range is still there.
@@ -228,7 +290,7 @@ impl Ledger<'_> {
     }
 
     /// What the events say; none where some may have been pruned.
-    async fn events(&mut self, range: (i64, i64), meter: &MeterName) -> Result<Option<i64>, Failure> {
+    async fn events(&mut self, range: (i64, i64), meter: &Counted) -> Result<Option<i64>, Failure> {
         if range.0 < self.pruned.events {
             return Ok(None);
         }
@@ -236,7 +298,7 @@ impl Ledger<'_> {
     }
 
     /// Units of requests that came just before `end`.
-    async fn last_moments(&mut self, end: i64, meter: &MeterName) -> Result<i64, Failure> {
+    async fn last_moments(&mut self, end: i64, meter: &Counted) -> Result<i64, Failure> {
         let range = (end.saturating_sub(EDGE), end);
         if !self.can_tell(range) {
             return Ok(0);
@@ -248,13 +310,16 @@ impl Ledger<'_> {
     async fn units(
         &mut self,
         (from, to): (i64, i64),
-        meter: &MeterName,
+        (meter, of_key): &Counted,
         of_events: bool,
     ) -> Result<i64, Failure> {
-        let key = (from, to, of_events);
+        let key = (from, to, of_events, *of_key);
         if !self.known.contains_key(&key) {
             let (start, end) = (Timestamp::from_micros(from), Timestamp::from_micros(to));
-            let query = UsageQuery::new(self.account, start, end);
+            let query = UsageQuery {
+                key: *of_key,
+                ..UsageQuery::new(self.account, start, end)
+            };
             let (from, to) = (start.as_micros(), end.as_micros());
             let pieces = if of_events {
                 let source = Source::Events;

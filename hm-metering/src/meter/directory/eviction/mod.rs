@@ -72,6 +72,7 @@ impl Directory {
     /// `caller` takes the place of `before`, which had the same text.
     pub(super) fn take_over(&self, cold: &mut Cold, before: &Arc<Caller>, caller: &Caller) {
         cold.bytes -= before.bytes();
+        close_counters(before);
         if let Some(key) = before.key().filter(|key| caller.key() != Some(*key)) {
             self.by_key.remove_if(&key, |has| Arc::ptr_eq(has, before));
         }
@@ -86,6 +87,7 @@ impl Directory {
         if let Some(key) = caller.key() {
             self.by_key.remove_if(&key, is_it);
         }
+        close_counters(&caller);
         let id = caller.account.id;
         drop(caller);
         self.accounts.remove_if(&id, |account| is_unused(account, cold));
@@ -98,6 +100,13 @@ impl Directory {
             drop(account);
             self.accounts.remove_if(&id, |account| is_unused(account, cold));
         }
+    }
+}
+
+/// Puts the leases of a key's own quotas out of use, so that those who keep the caller, such as a handler, do not keep them.
+fn close_counters(caller: &Caller) {
+    if let Some(own) = caller.own_quotas() {
+        own.close();
     }
 }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::memo::{Memo, Shared};
-use super::{Charge, Charges, Flags, OUTCOMES, Record, VERSION};
+use super::{ACCOUNTS_ONLY, Charge, Charges, Flags, OF_KEY, OUTCOMES, Record, WITH_KEYS};
 use crate::id::{AccountId, EventId, KeyId, ReplicaId, UserId};
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::period::Period;
@@ -37,9 +37,11 @@ impl Decoder {
     /// Reads what [`Draft::encode`](super::Draft::encode) wrote. None for anything else.
     pub(crate) fn decode(&mut self, payload: &[u8]) -> Option<Record> {
         let mut from = Source(payload);
-        if from.byte()? != VERSION {
-            return None;
-        }
+        let has_keys = match from.byte()? {
+            ACCOUNTS_ONLY => false,
+            WITH_KEYS => true,
+            _ => return None,
+        };
         let outcome = *OUTCOMES.get(usize::from(from.byte()?))?;
         let flags = Flags(from.short()?);
         let status = from.short()?;
@@ -81,7 +83,7 @@ impl Decoder {
         })?;
         let mut charged = Charges::new();
         for _ in 0..charges {
-            charged.push(from.charge(units.len())?);
+            charged.push(from.charge(units.len(), has_keys && key.is_some())?);
         }
         let event = Event {
             id,
@@ -176,9 +178,11 @@ impl<'a> Source<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
-    /// A charge on one of so many meters.
-    fn charge(&mut self, meters: usize) -> Option<Charge> {
-        let meter = u8::try_from(self.long()?).ok()?;
+    /// A charge on one of so many meters, which may be on the counter of a key.
+    fn charge(&mut self, meters: usize, may_be_of_key: bool) -> Option<Charge> {
+        let place = self.long()?;
+        let of_key = may_be_of_key && place & OF_KEY != 0;
+        let meter = u8::try_from(if of_key { place ^ OF_KEY } else { place }).ok()?;
         let period = Period {
             start: self.time()?,
             end: self.time()?,
@@ -186,6 +190,7 @@ impl<'a> Source<'a> {
         let (limit, lease) = (self.long()?, self.long()?);
         let charge = Charge {
             meter,
+            of_key,
             period,
             limit: (limit != u64::MAX).then(|| Units::new(limit)),
             lease: (lease != u64::MAX).then_some(FencingToken(lease)),

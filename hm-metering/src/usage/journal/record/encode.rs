@@ -1,6 +1,6 @@
 //! Writing a record.
 
-use super::{CHARGE, Charge, Draft, FIXED, Flags, VERSION, code_of};
+use super::{ACCOUNTS_ONLY, CHARGE, Charge, Draft, FIXED, Flags, OF_KEY, WITH_KEYS, code_of};
 use crate::units::Units;
 
 /// Room for usual records without an allocation.
@@ -47,6 +47,14 @@ impl Draft<'_> {
         out.len
     }
 
+    fn version(&self) -> u8 {
+        if self.charges.iter().any(|charge| charge.of_key) {
+            WITH_KEYS
+        } else {
+            ACCOUNTS_ONLY
+        }
+    }
+
     /// What has the same length in every record.
     #[inline]
     fn fixed(&self) -> [u64; FIXED] {
@@ -69,7 +77,7 @@ impl Draft<'_> {
         let key = self.key.map_or((0, 0), |key| key.as_uuid().as_u64_pair());
         [
             u64::from_le_bytes([
-                VERSION,
+                self.version(),
                 code_of(self.outcome),
                 flags_low,
                 flags_high,
@@ -108,7 +116,7 @@ impl Draft<'_> {
 impl Charge {
     fn to_words(self) -> [u64; CHARGE] {
         [
-            u64::from(self.meter),
+            u64::from(self.meter) | if self.of_key { OF_KEY } else { 0 },
             self.period.start.as_micros().cast_unsigned(),
             self.period.end.as_micros().cast_unsigned(),
             self.limit.map_or(u64::MAX, Units::get),

@@ -2,7 +2,9 @@
 //!
 //! First what all records have in common, as little-endian words, then texts behind their length, then tags, units and
 //! charges; flags say which of the optional fields are there. The first byte is the version of this layout. Journals outlive the program that wrote them, so a
-//! layout never changes its meaning: another one gets another number.
+//! layout never changes its meaning: another one gets another number. In the second one a charge may be on the counter of the
+//! event's key, which a bit beside its meter says; all else is as in the first. It is written where that is so, and the first
+//! one elsewhere.
 
 mod decode;
 mod encode;
@@ -22,7 +24,12 @@ use crate::time::Timestamp;
 use crate::units::Units;
 use crate::usage::{Event, Outcome};
 
-const VERSION: u8 = 1;
+/// Every charge is on a counter of the account.
+const ACCOUNTS_ONLY: u8 = 1;
+/// Charges may be on counters of the key.
+const WITH_KEYS: u8 = 2;
+/// Beside a charge's meter: whether it is on a counter of the key.
+const OF_KEY: u64 = 1 << 8;
 /// How many words all records have in common, and how many a charge takes.
 const FIXED: usize = 15;
 const CHARGE: usize = 6;
@@ -65,6 +72,8 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct Charge {
     /// The meter's place among the event's units.
     pub(crate) meter: u8,
+    /// Whether it is on the counter of the event's key, and not on the account's.
+    pub(crate) of_key: bool,
     pub(crate) period: Period,
     pub(crate) limit: Option<Units>,
     /// The lease they came out of.
@@ -149,6 +158,7 @@ impl Draft<'_> {
             Some(Settlement {
                 key: QuotaKey {
                     account: self.account,
+                    key: self.key.filter(|_| charge.of_key),
                     meter: self.units.get(usize::from(charge.meter))?.0.clone(),
                     period: charge.period,
                 },

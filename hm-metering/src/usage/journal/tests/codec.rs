@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::super::record::{Charge, Decoder, Draft, Record};
 use super::super::segment::PAYLOAD_MAX;
 use crate::id::{AccountId, EventId, KeyId, ReplicaId, UserId};
+use crate::keys::KeyQuotas;
 use crate::meter::bounds;
 use crate::name::{MeterName, OperationName, PlanId};
 use crate::operation::Operation;
@@ -28,8 +29,9 @@ const OUTCOMES: [Outcome; 9] = [
 ];
 /// An operation's meters, and those that a handler names besides.
 const METERS_MAX: usize = Operation::METERS_MAX + bounds::METERS_MAX;
-/// Each meter of an operation may be charged out of a lease and beyond it; the others are charged once.
-const CHARGES_MAX: usize = 2 * Operation::METERS_MAX + bounds::METERS_MAX;
+/// Each meter of an operation may be charged out of a lease and beyond it, and again so where the key has a quota of its own; the
+/// others are charged once.
+const CHARGES_MAX: usize = 2 * Operation::METERS_MAX + bounds::METERS_MAX + 2 * KeyQuotas::MAX;
 const NAME_MAX: usize = 64;
 const SOURCE_MAX: usize = 64;
 
@@ -132,9 +134,11 @@ fn units() -> impl Strategy<Value = Vec<(MeterName, Units)>> {
 fn charges(meters: usize) -> impl Strategy<Value = Vec<Charge>> {
     // The greatest number stands for "none".
     let number = || prop::option::of(0..u64::MAX);
-    let charge = (0..meters.max(1), time(), time(), number(), number(), any::<u64>());
-    let charge = charge.prop_map(|(meter, start, end, limit, lease, units)| Charge {
+    let meter = (0..meters.max(1), any::<bool>());
+    let charge = (meter, time(), time(), number(), number(), any::<u64>());
+    let charge = charge.prop_map(|((meter, of_key), start, end, limit, lease, units)| Charge {
         meter: u8::try_from(meter).unwrap(),
+        of_key,
         period: Period { start, end },
         limit: limit.map(Units::new),
         lease: lease.map(FencingToken),
@@ -207,11 +211,16 @@ fn sample() -> impl Strategy<Value = Sample> {
                 over: numbers.4,
                 tags,
             };
+            // Only what a key was charged can be on its counter.
+            let of_event = |charge: Charge| Charge {
+                of_key: charge.of_key && event.key.is_some(),
+                ..charge
+            };
             Sample {
-                event,
                 has_request_id: texts.0.is_some(),
                 plan: names.1,
-                charges,
+                charges: charges.into_iter().map(of_event).collect(),
+                event,
             }
         },
     )
@@ -225,6 +234,21 @@ proptest! {
         let record = decode(&bytes, sample.event.replica);
         prop_assert_eq!(record, Some(sample.record()));
         prop_assert_eq!(sample.draft().settlements().len(), sample.charges.len());
+    }
+
+    #[test]
+    fn only_what_is_charged_on_a_keys_counter_needs_the_second_layout(sample in sample()) {
+        let mut bytes = sample.bytes();
+        let has_keys = sample.charges.iter().any(|charge| charge.of_key);
+        prop_assert_eq!(bytes[0], if has_keys { 2 } else { 1 });
+        let of_key = |charge: &&Charge| charge.of_key;
+        let settled = sample.draft().settlements();
+        let of_keys = settled.iter().filter(|settlement| settlement.key.key.is_some());
+        prop_assert_eq!(of_keys.count(), sample.charges.iter().filter(of_key).count());
+        // Under the other number, it is what it was or nothing: charges never change their counter.
+        bytes[0] ^= 3;
+        let read = decode(&bytes, sample.event.replica);
+        prop_assert_eq!(read, (!has_keys).then(|| sample.record()));
     }
 
     #[test]
@@ -256,8 +280,10 @@ proptest! {
     ) {
         let replica = ReplicaId::from_uuid(Uuid::nil());
         let _ = decode(&bytes, replica);
-        let begun: Vec<u8> = [1, outcome].into_iter().chain(bytes).collect();
-        let _ = decode(&begun, replica);
+        for layout in [1, 2] {
+            let begun: Vec<u8> = [layout, outcome].into_iter().chain(bytes.iter().copied()).collect();
+            let _ = decode(&begun, replica);
+        }
     }
 
     #[test]
@@ -278,6 +304,7 @@ fn the_largest_record_fits() {
     let id = EventId::from_uuid(Uuid::max());
     let charge = |meter: usize| Charge {
         meter: u8::try_from(meter).unwrap(),
+        of_key: true,
         period: Period {
             start: Timestamp::MIN,
             end: Timestamp::MAX,
