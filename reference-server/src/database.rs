@@ -15,6 +15,9 @@ use crate::secrets::{create_private_file, create_private_folder};
 /// How long a statement of an operator's command may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1_800);
 
+/// How long an operator's command may do nothing in mid-transaction: as long as nobody reads what it prints.
+const PAUSES: Duration = Duration::from_secs(60);
+
 /// Two pools on one database. Where it is on a server they are the same.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -40,6 +43,7 @@ impl Database {
     pub async fn connect_patiently(config: &DatabaseConfig) -> Result<Self, DbErr> {
         let options = Options {
             statement_timeout: PATIENCE,
+            transaction_idle_timeout: config.transaction_idle_timeout.max(PAUSES),
             ..config.options()
         };
         Self::connect_with(config, options).await

@@ -25,6 +25,7 @@ mod rate;
 mod secrets;
 mod start;
 mod stop;
+mod stopped;
 mod storm;
 mod story;
 mod two_servers;

@@ -28,6 +28,15 @@ pub struct Options {
     /// After this PostgreSQL and MariaDB break off a statement; MySQL only one that reads, and one that waits for a lock.
     /// SQLite waits this long for a lock that another process holds.
     pub statement_timeout: Duration,
+    /// How long a statement waits for rows that another transaction holds, on servers. MariaDB and MySQL count whole seconds, at
+    /// least one. It is meant to be less than [`MeterBuilder::store_timeout`](hm_metering::MeterBuilder::store_timeout), after
+    /// which a lease is asked for anew, so that those who gave up don't keep connections; and more than the second after which
+    /// PostgreSQL looks for deadlocks. All but leases wait again, eight times in all. Steps of a migration have bounds of their own.
+    pub lock_timeout: Duration,
+    /// After this PostgreSQL and MariaDB end a session that does nothing in mid-transaction, and undo it: its process was
+    /// stopped, or its host lost, and others wait for what it holds. MariaDB counts whole seconds, at least one. MySQL ends
+    /// sessions that have done nothing for a minute, in a transaction or not.
+    pub transaction_idle_timeout: Duration,
     /// How long a caller of [`SeaOrmStore`](crate::SeaOrmStore) waits for an operation as a whole. It goes on after that, so its
     /// outcome is then unknown; each can be repeated.
     pub operation_timeout: Duration,
@@ -48,6 +57,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_millis(1_500),
+            transaction_idle_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(1_800),

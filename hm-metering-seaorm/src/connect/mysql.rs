@@ -38,10 +38,18 @@ fn session(options: &Options) -> String {
         "SET time_zone = '+00:00', \
          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          foreign_key_checks = 1, unique_checks = 1, \
-         /*M! max_statement_time = {seconds}.{rest:03}, */ /*!80000 max_execution_time = {millis}, */ \
-         innodb_lock_wait_timeout = {lock}",
+         /*M! max_statement_time = {seconds}.{rest:03}, idle_transaction_timeout = {idle}, */ \
+         /*!80000 max_execution_time = {millis}, wait_timeout = 60, */ \
+         innodb_lock_wait_timeout = {rows}, lock_wait_timeout = {tables}",
         seconds = millis / 1_000,
         rest = millis % 1_000,
-        lock = millis.div_ceil(1_000),
+        // Rounded down, to stay below those who wait for the answer.
+        rows = options.lock_timeout.as_secs().clamp(1, 31_536_000),
+        tables = millis.div_ceil(1_000),
+        idle = options
+            .transaction_idle_timeout
+            .as_millis()
+            .clamp(1, 31_536_000_000)
+            .div_ceil(1_000),
     )
 }

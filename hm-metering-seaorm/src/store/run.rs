@@ -37,6 +37,13 @@ pub(super) trait Work: Send + Sync + 'static {
     fn isolation(&self) -> Option<IsolationLevel> {
         None
     }
+
+    /// Whether it is done again, like one that lost a race, when a row that another transaction holds wasn't to be had in
+    /// [`Options::lock_timeout`](crate::Options::lock_timeout). What is soon asked for anew anyway, such as a lease, must not be:
+    /// those who gave up long ago would keep connections from others.
+    fn waits_again(&self) -> bool {
+        true
+    }
 }
 
 impl SeaOrmStore {
@@ -62,13 +69,17 @@ impl SeaOrmStore {
         work: W,
     ) -> StoreResult<W::Answer> {
         let writer = self.0.writer.clone();
+        // SQLite has waited as long as it may when it says so.
+        let waits_again = work.waits_again() && writer.get_database_backend() != DbBackend::Sqlite;
         owned(context, deadline, async move {
             let mut attempt = 1;
             loop {
                 let (again, failure) = match once(&writer, &work).await {
                     Ok(answer) => return Ok(answer),
                     Err(Undone::Before(failure)) => {
-                        let again = failure.said().is_some_and(|said| may_be_repeated(said, attempt));
+                        let again = failure.said().is_some_and(|said| {
+                            may_be_repeated(said, attempt) || waits_again && may_wait_again(said, attempt)
+                        });
                         (again, failure)
                     }
                     Err(Undone::ByCommit(failure)) => {
@@ -127,6 +138,11 @@ impl SeaOrmStore {
 pub(super) fn may_be_repeated(said: &DbErr, attempt: u32) -> bool {
     error::lost_a_race(said) && attempt < ATTEMPTS
         || error::lost_the_connection(said) && attempt < CONNECTIONS
+}
+
+/// Whether a row that wasn't to be had this time may be had the next.
+fn may_wait_again(said: &DbErr, attempt: u32) -> bool {
+    error::waited_in_vain(said) && attempt < ATTEMPTS
 }
 
 /// The same of a commit. One that lost a race is undone; one whose connection broke may have been done.

@@ -26,6 +26,10 @@ pub(super) struct Make(pub(super) Month);
 impl Work for Make {
     type Answer = bool;
 
+    fn waits_again(&self) -> bool {
+        false
+    }
+
     /// What was done by those who had their turn before must be seen.
     fn isolation(&self) -> Option<IsolationLevel> {
         Some(IsolationLevel::ReadCommitted)
