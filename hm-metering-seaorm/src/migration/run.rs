@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait,
@@ -83,8 +84,7 @@ pub async fn status<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Vec<Ste
 }
 
 async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
-    let applied = M::get_migration_models(db).await?;
-    let mut applied: BTreeSet<String> = applied.into_iter().map(|model| model.version).collect();
+    let mut applied = applied(db, &M::migration_table_name().to_string()).await?;
     let mut steps: Vec<Step> = M::migrations()
         .iter()
         .map(|migration| Step {
@@ -99,6 +99,35 @@ async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>,
         known: false,
     }));
     Ok(steps)
+}
+
+/// The steps that the database remembers. It is only read: there may be no right to do more, and nobody who does.
+async fn applied(db: &impl ConnectionTrait, table: &str) -> Result<BTreeSet<String>, DbErr> {
+    let backend = db.get_database_backend();
+    let (name, is_there) = match backend {
+        // Wherever the session looks for tables, not only where it makes them.
+        DbBackend::Postgres => (format!("\"{table}\""), "SELECT to_regclass($1) IS NOT NULL AS it"),
+        DbBackend::MySql => (
+            table.to_owned(),
+            "SELECT COUNT(*) > 0 AS it FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name = ?",
+        ),
+        _ => (
+            table.to_owned(),
+            "SELECT COUNT(*) > 0 AS it FROM sqlite_master WHERE type = 'table' AND name = ?",
+        ),
+    };
+    let is_there = Statement::from_sql_and_values(backend, is_there, [name.into()]);
+    let row = db.query_one_raw(is_there).await?;
+    if !row.map_or(Ok(false), |row| row.try_get("", "it"))? {
+        return Ok(BTreeSet::new());
+    }
+    let select = Query::select()
+        .column(Alias::new("version"))
+        .from(Alias::new(table))
+        .to_owned();
+    let rows = db.query_all(&select).await?;
+    rows.iter().map(|row| row.try_get("", "version")).collect()
 }
 
 /// Demands that the schema is the one that `M` makes.
@@ -135,7 +164,8 @@ fn must_be_known(steps: &[Step]) -> Result<(), MigrateError> {
 }
 
 /// Brings the schema to `M`'s newest version. Of several processes that do so at the same time one works, and the others
-/// wait and find the work done. Servers of the version before may go on working.
+/// wait and find the work done. Servers of the version before may go on working. A schema that is there already is only read,
+/// so that no right to change it is needed.
 ///
 /// On PostgreSQL a step waits for a table for three seconds at most. Then all is undone and begins again, twelve times in all, so
 /// that a backup or a long question does not stop everybody else for as long as it takes.
@@ -177,7 +207,22 @@ enum Way {
     Down(u32),
 }
 
+impl Way {
+    /// Whether there is nothing to do, so that nobody has to be waited for, and no right to change the schema is needed.
+    fn is_gone(self, steps: &[Step]) -> bool {
+        match self {
+            Self::Up => steps.iter().all(|step| step.applied),
+            Self::Down(count) => count == 0 || !steps.iter().any(|step| step.applied),
+        }
+    }
+}
+
 async fn change<M: MigratorTrait>(db: &DatabaseConnection, way: Way) -> Result<(), MigrateError> {
+    let steps = steps::<M>(db).await?;
+    must_be_known(&steps)?;
+    if way.is_gone(&steps) {
+        return Ok(());
+    }
     // A client that waits for this must not leave it half-way, so it is done on one connection that goes back to the pool
     // when all is over.
     let guard = db
@@ -252,7 +297,12 @@ where
     C: ConnectionTrait,
     &'c C: sea_orm_migration::IntoSchemaManagerConnection<'c>,
 {
-    must_be_known(&steps::<M>(db).await?)?;
+    // Whoever had the turn before may have done it.
+    let steps = steps::<M>(db).await?;
+    must_be_known(&steps)?;
+    if way.is_gone(&steps) {
+        return Ok(());
+    }
     match way {
         Way::Up => M::up(db, None).await?,
         Way::Down(count) => M::down(db, Some(count)).await?,

@@ -25,6 +25,7 @@ mod partitions;
 mod periods;
 mod pools;
 mod representation;
+mod rights;
 mod rows;
 mod tenants;
 mod traces;
