@@ -1,7 +1,7 @@
 //! Opens connection pools with every time-out set and statement logs quiet.
 
 #[cfg(feature = "mysql")]
-mod mysql;
+pub(crate) mod mysql;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod pool;
 #[cfg(feature = "postgres")]
@@ -157,6 +157,6 @@ fn checked<T: std::str::FromStr<Err = sea_orm::sqlx::Error>>(url: &str) -> Resul
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
+pub(crate) fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(error)))
 }

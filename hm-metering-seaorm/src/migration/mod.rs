@@ -35,6 +35,8 @@ mod m20261125_000010_rollups;
 mod m20261126_000011_closed_summaries;
 mod m20261129_000012_partitions;
 mod run;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod turn;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};

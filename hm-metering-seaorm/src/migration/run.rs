@@ -11,11 +11,12 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use super::turn;
+
 /// How often a schema is tried to be brought up, and the pause between attempts.
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long MariaDB and MySQL wait for another process that migrates, in seconds.
-const PATIENCE: u32 = 600;
 
 /// Why a schema was left as it is.
 #[derive(Debug)]
@@ -164,11 +165,12 @@ fn must_be_known(steps: &[Step]) -> Result<(), MigrateError> {
 }
 
 /// Brings the schema to `M`'s newest version. Of several processes that do so at the same time one works, and the others
-/// wait and find the work done. Servers of the version before may go on working. A schema that is there already is only read,
-/// so that no right to change it is needed.
+/// wait and find the work done: for ten minutes at most, and the log says for which session. Servers of the version before may
+/// go on working. A schema that is there already is only read, so that no right to change it is needed.
 ///
-/// On PostgreSQL a step waits for a table for three seconds at most. Then all is undone and begins again, twelve times in all, so
-/// that a backup or a long question does not stop everybody else for as long as it takes.
+/// On servers a step waits for a table for three seconds at most. Then it begins again, twelve times in all, and on PostgreSQL
+/// all before it is undone as well, so that a backup or a long question does not stop everybody else for as long as it takes.
+/// On MariaDB and MySQL two connections are made for it, beside those of `db`.
 ///
 /// # Errors
 ///
@@ -223,72 +225,45 @@ async fn change<M: MigratorTrait>(db: &DatabaseConnection, way: Way) -> Result<(
     if way.is_gone(&steps) {
         return Ok(());
     }
-    // A client that waits for this must not leave it half-way, so it is done on one connection that goes back to the pool
-    // when all is over.
-    let guard = db
-        .begin_with_options(TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        })
-        .await?;
-    let result = hold::<M>(db, &guard, way).await;
-    match result {
-        Ok(()) => guard.commit().await?,
+    match db.get_database_backend() {
+        #[cfg(feature = "postgres")]
+        DbBackend::Postgres => {
+            let turn = turn::on_postgres(db).await?;
+            let taken = take::<M, _>(&turn, way).await;
+            end(turn, taken).await
+        }
+        #[cfg(feature = "mysql")]
+        DbBackend::MySql => {
+            let mut turn = turn::OnMySql::take(db).await?;
+            let steps = turn.connection();
+            let taken = turn.hold(take::<M, _>(&steps, way)).await;
+            turn.end().await;
+            taken
+        }
+        _ => {
+            // The transaction begins with the one right to write.
+            let options = TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            };
+            let turn = db.begin_with_options(options).await?;
+            let taken = take::<M, _>(&turn, way).await;
+            end(turn, taken).await
+        }
+    }
+}
+
+/// All steps, or none.
+async fn end(turn: DatabaseTransaction, taken: Result<(), MigrateError>) -> Result<(), MigrateError> {
+    match taken {
+        Ok(()) => turn.commit().await?,
         Err(_) => {
-            if let Err(error) = guard.rollback().await {
+            if let Err(error) = turn.rollback().await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
             }
         }
     }
-    result
-}
-
-async fn hold<M: MigratorTrait>(
-    db: &DatabaseConnection,
-    guard: &DatabaseTransaction,
-    way: Way,
-) -> Result<(), MigrateError> {
-    match guard.get_database_backend() {
-        DbBackend::Postgres => {
-            // Waiting for another process, and a step on a great table, may take longer than statements usually may. Any
-            // number will do that nobody else locks: "hm-step" in ASCII. But everybody else waits behind a step that waits
-            // for a table, so that is broken off, and all begins again.
-            for text in [
-                "SET LOCAL statement_timeout = 0",
-                "SELECT pg_advisory_xact_lock(29393439554798960)",
-                "SET LOCAL lock_timeout = '3s'",
-            ] {
-                guard
-                    .execute_raw(Statement::from_string(DbBackend::Postgres, text))
-                    .await?;
-            }
-            take::<M, _>(guard, way).await
-        }
-        DbBackend::MySql => {
-            // Every change of a table ends the transaction there, so the steps are taken on other connections.
-            let lock = format!("SELECT GET_LOCK('hm-metering-steps', {PATIENCE}) = 1 AS is_ours");
-            let answer = guard
-                .query_one_raw(Statement::from_string(DbBackend::MySql, lock))
-                .await?;
-            // None when the server could not tell.
-            let is_ours: Option<i64> = answer
-                .map(|row| row.try_get("", "is_ours"))
-                .transpose()?
-                .flatten();
-            if is_ours != Some(1) {
-                let text = "another process has been changing the schema for too long";
-                return Err(DbErr::Custom(text.to_owned()).into());
-            }
-            let result = take::<M, _>(db, way).await;
-            let release = "SELECT RELEASE_LOCK('hm-metering-steps')";
-            guard
-                .query_one_raw(Statement::from_string(DbBackend::MySql, release))
-                .await?;
-            result
-        }
-        // The transaction has begun with the one right to write.
-        _ => take::<M, _>(guard, way).await,
-    }
+    taken
 }
 
 async fn take<'c, M, C>(db: &'c C, way: Way) -> Result<(), MigrateError>

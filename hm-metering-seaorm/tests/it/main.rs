@@ -30,4 +30,5 @@ mod rows;
 mod tenants;
 mod traces;
 mod transactions;
+mod turns;
 mod upgrade;
