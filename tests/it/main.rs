@@ -17,6 +17,7 @@ mod campaign;
 mod damage;
 mod disk;
 mod dump;
+mod hostile;
 mod idle;
 mod kill;
 mod operator;

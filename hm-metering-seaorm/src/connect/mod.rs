@@ -76,8 +76,10 @@ impl Default for Options {
 /// PostgreSQL on this machine (`localhost` or a loopback address) is spoken to without TLS unless the address requires it
 /// (`?sslmode=require` or more); elsewhere TLS is used where the server offers it.
 ///
-/// Sessions with MariaDB and MySQL are in UTC, in strict mode, and isolated as "read committed", so that a transaction
-/// locks rows and not the gaps between them; what the server is set to does not matter.
+/// Sessions are in UTC and isolated as "read committed", on MariaDB and MySQL in strict mode, so that a transaction locks rows and
+/// not the gaps between them; what the server, the database or the user is set to does not matter. But for two things: a PostgreSQL
+/// `search_path` says where the tables are, and who may only read (`default_transaction_read_only`, `transaction_read_only`) can't
+/// write.
 ///
 /// # Errors
 ///

@@ -94,9 +94,10 @@ fn session(limits: &Limits) -> String {
     // Zero is for ever.
     let millis = limits.statement.map_or(0, |time| time.as_millis().clamp(1, MOST));
     format!(
-        "SET time_zone = '+00:00', \
+        "SET autocommit = 1, time_zone = '+00:00', \
          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         foreign_key_checks = 1, unique_checks = 1, \
+         foreign_key_checks = 1, unique_checks = 1, completion_type = 'NO_CHAIN', default_storage_engine = InnoDB, \
+         sql_safe_updates = 0, sql_big_selects = 1, sql_auto_is_null = 0, sql_select_limit = 18446744073709551615, \
          /*M! max_statement_time = {statement}.{rest:03}, idle_transaction_timeout = {idle}, */ \
          /*!80000 max_execution_time = {millis}, */ \
          {silent} innodb_lock_wait_timeout = {rows}, lock_wait_timeout = {tables}",

@@ -32,7 +32,7 @@ pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConn
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
-/// How long what may take in a session.
+/// What holds for a session, whatever the server, the database or the role is set to.
 fn session(options: &Options) -> impl Iterator<Item = (&'static str, String)> {
     // Zero would be for ever, and more than this is no number there.
     let millis = |time: Duration| time.as_millis().clamp(1, 2_147_483_647).to_string();
@@ -44,11 +44,19 @@ fn session(options: &Options) -> impl Iterator<Item = (&'static str, String)> {
             options.transaction_idle_timeout,
         ),
     ];
-    limits
-        .map(|(name, time)| (name, millis(time)))
-        .into_iter()
-        .chain(PEER.map(|(name, value)| (name, value.to_owned())))
+    limits.map(|(name, time)| (name, millis(time))).into_iter().chain(
+        DEFAULTS
+            .into_iter()
+            .chain(PEER)
+            .map(|(name, value)| (name, value.to_owned())),
+    )
 }
+
+/// What our statements depend on. Where tables are looked for, and whether anything may be written, is left to who set it.
+const DEFAULTS: [(&str, &str); 2] = [
+    ("default_transaction_isolation", "read committed"),
+    ("standard_conforming_strings", "on"),
+];
 
 /// How the server finds out that the other end is no longer there: after a minute without a sign of life, not after the two hours
 /// that systems have by default. It means nothing, and does no harm, where a session isn't over TCP.

@@ -18,6 +18,7 @@ mod damage;
 mod differential;
 mod faults;
 mod fixtures;
+mod hostile;
 mod ledger;
 mod listening;
 mod migrations;
