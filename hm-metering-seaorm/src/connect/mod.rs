@@ -6,12 +6,15 @@ pub(crate) mod mysql;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod silence;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+
+pub use self::silence::{silent, unless_silent};
 
 /// Pool sizes and time-outs. The defaults suit one server process.
 #[derive(Clone, Debug)]

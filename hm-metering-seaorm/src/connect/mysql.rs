@@ -45,7 +45,7 @@ pub(crate) fn for_steps(pool: &MySqlPool) -> MySqlPool {
 
 fn prepared(options: &Options, limits: &Limits) -> PoolOptions<MySql> {
     let session = session(limits);
-    pool::of::<MySql>(options.connections_max, options)
+    pool::on_server::<MySql>(options.connections_max, options)
         .after_connect(move |connection, _| Box::pin(prepare(connection, session.clone())))
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConn
         connect = connect.ssl_mode(PgSslMode::Disable);
     }
     let pool = pool::open(
-        pool::of::<Postgres>(options.connections_max, options),
+        pool::on_server::<Postgres>(options.connections_max, options),
         pool::logged(connect, options),
         options.connect_timeout,
     )

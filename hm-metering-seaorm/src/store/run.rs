@@ -13,6 +13,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::SeaOrmStore;
+use crate::connect::unless_silent;
 use crate::error::{self, Failure};
 
 /// How often a transaction is tried that keeps losing races. Each loss means that another one got through.
@@ -49,7 +50,7 @@ pub(super) trait Work: Send + Sync + 'static {
 impl SeaOrmStore {
     /// Does `work` in one transaction that writes.
     pub(super) async fn transact<W: Work>(&self, context: &'static str, work: W) -> StoreResult<W::Answer> {
-        self.transact_within(context, Some(self.0.operation_timeout), work)
+        self.transact_within(context, Some(self.0.patience.operation), work)
             .await
     }
 
@@ -69,12 +70,13 @@ impl SeaOrmStore {
         work: W,
     ) -> StoreResult<W::Answer> {
         let writer = self.0.writer.clone();
+        let silence = self.silence(&writer);
         // SQLite has waited as long as it may when it says so.
         let waits_again = work.waits_again() && writer.get_database_backend() != DbBackend::Sqlite;
         owned(context, deadline, async move {
             let mut attempt = 1;
             loop {
-                let (again, failure) = match once(&writer, &work).await {
+                let (again, failure) = match once(&writer, &work, silence).await {
                     Ok(answer) => return Ok(answer),
                     Err(Undone::Before(failure)) => {
                         let again = failure.said().is_some_and(|said| {
@@ -117,10 +119,11 @@ impl SeaOrmStore {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let reader = self.0.reader.clone();
-        owned(context, Some(self.0.operation_timeout), async move {
+        let silence = self.silence(&reader);
+        owned(context, Some(self.0.patience.operation), async move {
             let mut attempt = 1;
             loop {
-                match ask(reader.clone(), subject.clone()).await {
+                match heard(silence, ask(reader.clone(), subject.clone())).await {
                     Err(failure) if failure.said().is_some_and(|said| may_be_repeated(said, attempt)) => {
                         tracing::debug!(context, attempt, "a question was broken off and is asked again");
                         tokio::time::sleep(pause(attempt)).await;
@@ -131,6 +134,31 @@ impl SeaOrmStore {
             }
         })
         .await
+    }
+}
+
+impl SeaOrmStore {
+    /// How long the database may say nothing in the middle of an operation. A file needs no limit.
+    fn silence(&self, db: &DatabaseConnection) -> Option<Duration> {
+        let is_server = db.get_database_backend() != DbBackend::Sqlite;
+        is_server.then_some(self.0.patience.silence)
+    }
+}
+
+/// What the database says, unless it falls silent: that is an error, and its connection is closed.
+async fn heard<T, E>(
+    silence: Option<Duration>,
+    work: impl Future<Output = Result<T, E>> + Send,
+) -> Result<T, Failure>
+where
+    E: Into<Failure>,
+{
+    let Some(limit) = silence else {
+        return work.await.map_err(Into::into);
+    };
+    match unless_silent(limit, work).await {
+        Some(said) => said.map_err(Into::into),
+        None => Err(Failure::Silence),
     }
 }
 
@@ -164,18 +192,24 @@ impl<E: Into<Failure>> From<E> for Undone {
     }
 }
 
-async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Undone> {
-    let transaction = begin(writer, work.isolation()).await?;
-    match work.run(&transaction).await {
+async fn once<W: Work>(
+    writer: &DatabaseConnection,
+    work: &W,
+    silence: Option<Duration>,
+) -> Result<W::Answer, Undone> {
+    let transaction = heard(silence, begin(writer, work.isolation())).await?;
+    match heard(silence, work.run(&transaction)).await {
         Ok(answer) => {
-            let committed = transaction.commit().await;
-            committed.map_err(|error| Undone::ByCommit(error.into()))?;
+            let committed = heard(silence, transaction.commit()).await;
+            committed.map_err(Undone::ByCommit)?;
             Ok(answer)
         }
+        // There is nobody who would hear of it.
+        Err(Failure::Silence) => Err(Undone::Before(Failure::Silence)),
         Err(failure) => {
-            if let Err(error) = transaction.rollback().await {
+            if let Err(failure) = heard(silence, transaction.rollback()).await {
                 // The connection is broken; the database rolls back by itself.
-                tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
+                tracing::debug!(?failure, "a rollback failed");
             }
             Err(Undone::Before(failure))
         }

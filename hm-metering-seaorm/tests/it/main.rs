@@ -28,6 +28,7 @@ mod pools;
 mod representation;
 mod rights;
 mod rows;
+mod silence;
 mod tenants;
 mod traces;
 mod transactions;
