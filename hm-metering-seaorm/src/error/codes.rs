@@ -110,6 +110,8 @@ fn mysql_kind(number: u16, state: &str) -> StoreErrorKind {
         1020 | 1205 | 1206 | 1213 | 1412 => StoreErrorKind::Unavailable,
         // Read-only while another server takes over, and not yet a member of its cluster.
         1047 | 1290 | 1792 | 1836 => StoreErrorKind::Unavailable,
+        // The server's log of changes is kept as statements, which it refuses under our isolation.
+        1665 => StoreErrorKind::Unavailable,
         // Wrong password or user, rights taken away, no such database: someone has to put it right, and can.
         1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 => StoreErrorKind::Unavailable,
         // Nothing where something must be, too long, out of range, not of that type, not that character set, more than a
@@ -161,6 +163,7 @@ mod tests {
             (Code::MySql(1213, "40001"), StoreErrorKind::Unavailable),
             (Code::MySql(1412, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1290, "HY000"), StoreErrorKind::Unavailable),
+            (Code::MySql(1665, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1040, "08004"), StoreErrorKind::Unavailable),
             (Code::MySql(1045, "28000"), StoreErrorKind::Unavailable),
             (Code::MySql(1927, "70100"), StoreErrorKind::Unavailable),
