@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use hm_metering_seaorm::connect::{Options, connect, connect_reader};
+use hm_metering_seaorm::connect::{Options, connect, connect_reader, silent, unless_silent};
 use sea_orm::{DatabaseConnection, DbErr};
 use tracing::Instrument;
 
@@ -14,6 +14,12 @@ use crate::secrets::{create_private_file, create_private_folder};
 
 /// How long a statement of an operator's command may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1_800);
+
+/// How long an operator's command may do nothing in mid-transaction: as long as nobody reads what it prints.
+const PAUSES: Duration = Duration::from_secs(60);
+
+/// How long the database may say nothing while a request waits for it. Nobody waits for an answer that comes later.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Two pools on one database. Where it is on a server they are the same.
 #[derive(Clone, Debug)]
@@ -40,6 +46,7 @@ impl Database {
     pub async fn connect_patiently(config: &DatabaseConfig) -> Result<Self, DbErr> {
         let options = Options {
             statement_timeout: PATIENCE,
+            transaction_idle_timeout: config.transaction_idle_timeout.max(PAUSES),
             ..config.options()
         };
         Self::connect_with(config, options).await
@@ -75,11 +82,12 @@ impl Database {
     /// It does not.
     pub async fn ping(&self, within: Duration) -> Result<(), DbErr> {
         let database = self.clone();
-        let answers = tokio::spawn(async move {
+        let pings = async move {
             database.reader.ping().await?;
             database.writer.ping().await
-        });
-        match tokio::time::timeout(within, answers).await {
+        };
+        // A client that goes away does not end it, but a database that says nothing does: it is asked again and again.
+        match tokio::spawn(tokio::time::timeout(within, pings)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(DbErr::Custom("the database does not answer".to_owned())),
         }
@@ -120,14 +128,15 @@ fn make_private(file: &Path) {
 ///
 /// # Errors
 ///
-/// Those of the work, and 500 if it panics.
+/// Those of the work, 503 if it waits for a database that says nothing any more, and 500 if it panics.
 pub async fn in_task<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, AppError>
 where
     T: Send + 'static,
     E: Into<AppError> + Send + 'static,
 {
-    match tokio::spawn(work.in_current_span()).await {
-        Ok(done) => done.map_err(Into::into),
+    match tokio::spawn(unless_silent(SILENCE, work).in_current_span()).await {
+        Ok(Some(done)) => done.map_err(Into::into),
+        Ok(None) => Err(AppError::unavailable(silent())),
         Err(error) => Err(AppError::internal(error)),
     }
 }

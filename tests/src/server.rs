@@ -213,6 +213,16 @@ impl Server {
         self.process.signal(Signal::TERM);
     }
 
+    /// Sends SIGSTOP: it stays where it is, with all that it holds, until [`Server::resume`].
+    pub fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Sends SIGCONT.
+    pub fn resume(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Waits for the end after a signal, and gives the exit code.
     ///
     /// # Panics

@@ -1,17 +1,20 @@
 //! Opens connection pools with every time-out set and statement logs quiet.
 
 #[cfg(feature = "mysql")]
-mod mysql;
+pub(crate) mod mysql;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod silence;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+
+pub use self::silence::{silent, unless_silent};
 
 /// Pool sizes and time-outs. The defaults suit one server process.
 #[derive(Clone, Debug)]
@@ -28,6 +31,15 @@ pub struct Options {
     /// After this PostgreSQL and MariaDB break off a statement; MySQL only one that reads, and one that waits for rows or a table.
     /// SQLite waits this long for a lock that another process holds.
     pub statement_timeout: Duration,
+    /// How long a statement waits for rows that another transaction holds, on servers. MariaDB and MySQL count whole seconds, at
+    /// least one. It is meant to be less than [`MeterBuilder::store_timeout`](hm_metering::MeterBuilder::store_timeout), after
+    /// which a lease is asked for anew, so that those who gave up don't keep connections; and more than the second after which
+    /// PostgreSQL looks for deadlocks. All but leases wait again, eight times in all. Steps of a migration have bounds of their own.
+    pub lock_timeout: Duration,
+    /// After this PostgreSQL and MariaDB end a session that does nothing in mid-transaction, and undo it: its process was
+    /// stopped, or its host lost, and others wait for what it holds. MariaDB counts whole seconds, at least one. MySQL ends
+    /// sessions that have done nothing for a minute, in a transaction or not.
+    pub transaction_idle_timeout: Duration,
     /// How long a caller of [`SeaOrmStore`](crate::SeaOrmStore) waits for an operation as a whole. It goes on after that, so its
     /// outcome is then unknown; each can be repeated.
     pub operation_timeout: Duration,
@@ -53,6 +65,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_millis(1_500),
+            transaction_idle_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(1_800),
@@ -71,8 +85,10 @@ impl Default for Options {
 /// PostgreSQL on this machine (`localhost` or a loopback address) is spoken to without TLS unless the address requires it
 /// (`?sslmode=require` or more); elsewhere TLS is used where the server offers it.
 ///
-/// Sessions with MariaDB and MySQL are in UTC, in strict mode, and isolated as "read committed", so that a transaction
-/// locks rows and not the gaps between them; what the server is set to does not matter.
+/// Sessions are in UTC and isolated as "read committed", on MariaDB and MySQL in strict mode, so that a transaction locks rows and
+/// not the gaps between them; what the server, the database or the user is set to does not matter. But for two things: a PostgreSQL
+/// `search_path` says where the tables are, and who may only read (`default_transaction_read_only`, `transaction_read_only`) can't
+/// write.
 ///
 /// # Errors
 ///
@@ -152,6 +168,6 @@ fn checked<T: std::str::FromStr<Err = sea_orm::sqlx::Error>>(url: &str) -> Resul
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
+pub(crate) fn connection_error(error: sea_orm::sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(error)))
 }

@@ -22,6 +22,24 @@ pub(super) fn of<D: Database>(connections: u32, options: &Options) -> PoolOption
         .max_lifetime(options.max_lifetime)
 }
 
+/// The same for a database on a server, which may fall silent. The driver asks a connection that comes back whether it is well,
+/// however long that takes; so that is asked before, with a limit, and one that doesn't answer is closed.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn on_server<D: Database>(connections: u32, options: &Options) -> PoolOptions<D> {
+    let limit = options.acquire_timeout;
+    of(connections, options).after_release(move |connection: &mut D::Connection, _| {
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connection.ping()).await {
+                Ok(answer) => answer.map(|()| true),
+                Err(elapsed) => Err(Error::Io(std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    elapsed,
+                ))),
+            }
+        })
+    })
+}
+
 /// Statements in the log as the options have it. How long one took is for the database's own log to say.
 pub(super) fn logged<C: ConnectOptions>(connect: C, options: &Options) -> C {
     if options.log_statements {

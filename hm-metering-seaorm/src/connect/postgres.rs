@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgSslMode, Postgres};
 use sea_orm::{DatabaseConnection, DbErr, SqlxPostgresConnector};
@@ -12,11 +13,9 @@ pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConn
         Some(rest) => format!("postgres:{rest}"),
         None => url.to_owned(),
     };
-    // Zero would be for ever, and more than this is no number there.
-    let millis = options.statement_timeout.as_millis().clamp(1, 2_147_483_647);
     let mut connect = checked::<PgConnectOptions>(&url)?
         .application_name("hm-metering")
-        .options([("statement_timeout", millis.to_string())]);
+        .options(session(options));
     // What it is when the address doesn't say, too.
     let is_preferred = matches!(connect.get_ssl_mode(), PgSslMode::Prefer);
     if is_preferred && is_on_this_machine(connect.get_host()) {
@@ -25,13 +24,48 @@ pub(super) async fn connect(url: &str, options: &Options) -> Result<DatabaseConn
         connect = connect.ssl_mode(PgSslMode::Disable);
     }
     let pool = pool::open(
-        pool::of::<Postgres>(options.connections_max, options),
+        pool::on_server::<Postgres>(options.connections_max, options),
         pool::logged(connect, options),
         options.connect_timeout,
     )
     .await?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
+
+/// What holds for a session, whatever the server, the database or the role is set to.
+fn session(options: &Options) -> impl Iterator<Item = (&'static str, String)> {
+    // Zero would be for ever, and more than this is no number there.
+    let millis = |time: Duration| time.as_millis().clamp(1, 2_147_483_647).to_string();
+    let limits = [
+        ("statement_timeout", options.statement_timeout),
+        ("lock_timeout", options.lock_timeout),
+        (
+            "idle_in_transaction_session_timeout",
+            options.transaction_idle_timeout,
+        ),
+    ];
+    limits.map(|(name, time)| (name, millis(time))).into_iter().chain(
+        DEFAULTS
+            .into_iter()
+            .chain(PEER)
+            .map(|(name, value)| (name, value.to_owned())),
+    )
+}
+
+/// What our statements depend on. Where tables are looked for, and whether anything may be written, is left to who set it.
+const DEFAULTS: [(&str, &str); 2] = [
+    ("default_transaction_isolation", "read committed"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// How the server finds out that the other end is no longer there: after a minute without a sign of life, not after the two hours
+/// that systems have by default. It means nothing, and does no harm, where a session isn't over TCP.
+const PEER: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "60000"),
+];
 
 fn is_on_this_machine(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

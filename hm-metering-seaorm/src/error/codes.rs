@@ -50,15 +50,18 @@ impl Code<'_> {
     pub(super) fn waited_in_vain(self) -> bool {
         match self {
             Self::Postgres(state) => state == "55P03",
+            Self::MySql(number, _) => number == 1205,
             Self::Sqlite(code) => code & 0xff == 5,
-            Self::MySql(..) | Self::Unknown => false,
+            Self::Unknown => false,
         }
     }
 
-    /// The server ended this connection, or all of them.
+    /// The server ended this connection, for doing nothing among others, or all of them.
     pub(super) fn lost_the_connection(self) -> bool {
         match self {
-            Self::Postgres(state) => state.starts_with("08") || matches!(state, "57P01" | "57P02" | "57P03"),
+            Self::Postgres(state) => {
+                state.starts_with("08") || matches!(state, "25P03" | "57P01" | "57P02" | "57P03" | "57P05")
+            }
             Self::MySql(number, state) => {
                 state.starts_with("08") || matches!(number, 1053 | 1077..=1080 | 1927)
             }
@@ -71,8 +74,10 @@ fn postgres_kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
         (_, "57014") => StoreErrorKind::Timeout,
         // Connection lost, out of resources, shutting down, disk trouble, lost a race too often, lock not available;
-        // read-only while another server takes over.
-        ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006") => StoreErrorKind::Unavailable,
+        // read-only while another server takes over; ended after too long in mid-transaction.
+        ("08" | "40" | "53" | "55" | "57" | "58", _) | (_, "25006" | "25P03" | "25P04") => {
+            StoreErrorKind::Unavailable
+        }
         // Wrong password or role, rights taken away, no such database: someone has to put it right, and can.
         ("28" | "3D", _) | (_, "42501") => StoreErrorKind::Unavailable,
         // No value of that type, against a constraint, more than a row, a statement or an index holds.
@@ -105,6 +110,8 @@ fn mysql_kind(number: u16, state: &str) -> StoreErrorKind {
         1020 | 1205 | 1206 | 1213 | 1412 => StoreErrorKind::Unavailable,
         // Read-only while another server takes over, and not yet a member of its cluster.
         1047 | 1290 | 1792 | 1836 => StoreErrorKind::Unavailable,
+        // The server's log of changes is kept as statements, which it refuses under our isolation.
+        1665 => StoreErrorKind::Unavailable,
         // Wrong password or user, rights taken away, no such database: someone has to put it right, and can.
         1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 => StoreErrorKind::Unavailable,
         // Nothing where something must be, too long, out of range, not of that type, not that character set, more than a
@@ -145,6 +152,7 @@ mod tests {
             (Code::Postgres("53300"), StoreErrorKind::Unavailable),
             (Code::Postgres("58030"), StoreErrorKind::Unavailable),
             (Code::Postgres("42501"), StoreErrorKind::Unavailable),
+            (Code::Postgres("25P03"), StoreErrorKind::Unavailable),
             (Code::Postgres("40P01"), StoreErrorKind::Unavailable),
             (Code::Postgres("22021"), StoreErrorKind::Invalid),
             (Code::Postgres("42P01"), StoreErrorKind::Unexpected),
@@ -155,6 +163,7 @@ mod tests {
             (Code::MySql(1213, "40001"), StoreErrorKind::Unavailable),
             (Code::MySql(1412, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1290, "HY000"), StoreErrorKind::Unavailable),
+            (Code::MySql(1665, "HY000"), StoreErrorKind::Unavailable),
             (Code::MySql(1040, "08004"), StoreErrorKind::Unavailable),
             (Code::MySql(1045, "28000"), StoreErrorKind::Unavailable),
             (Code::MySql(1927, "70100"), StoreErrorKind::Unavailable),

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Database(DbErr),
     /// The work found that it can't be done.
     Refused(StoreErrorKind),
+    /// The database says nothing any more.
+    Silence,
     /// What was read can't be understood.
     Unreadable(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -34,7 +36,7 @@ impl Failure {
     pub(crate) fn said(&self) -> Option<&DbErr> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Refused(_) | Self::Unreadable(_) => None,
+            Self::Refused(_) | Self::Silence | Self::Unreadable(_) => None,
         }
     }
 
@@ -47,6 +49,7 @@ impl Failure {
         match self {
             Self::Database(error) => StoreError::new(kind_of(&error), context).with_source(error),
             Self::Refused(kind) => StoreError::new(kind, context),
+            Self::Silence => StoreError::new(StoreErrorKind::Timeout, context),
             Self::Unreadable(source) => StoreError::new(StoreErrorKind::Corrupt, context).with_source(source),
         }
     }

@@ -36,13 +36,18 @@ mod m20261126_000011_closed_summaries;
 mod m20261129_000012_partitions;
 mod m20261129_000013_key_quotas;
 mod run;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod turn;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, uuid};
 
 pub use self::ddl::{add_columns, create_index, create_table, drop_columns, drop_index, drop_tables};
-pub(crate) use self::run::STEPS_LOCK;
 pub use self::run::{MigrateError, Step, down, must_be_current, status, up};
+
+/// Held on PostgreSQL by whoever changes the schema, and shared by those who must not do so meanwhile. Any number will do that
+/// nobody else locks: "hm-step" in ASCII.
+pub(crate) const STEPS_LOCK: i64 = 29_393_439_554_798_960;
 
 /// Brings a database to this version of the schema, or back.
 #[derive(Clone, Copy, Debug)]

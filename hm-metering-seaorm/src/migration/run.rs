@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use super::turn;
+
 /// How often a schema is tried to be brought up, and the pause between attempts.
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
-/// Held on PostgreSQL by whoever changes the schema. Any number will do that nobody else locks: "hm-step" in ASCII.
-pub(crate) const STEPS_LOCK: i64 = 29_393_439_554_798_960;
-/// How long MariaDB and MySQL wait for another process that migrates, in seconds.
-const PATIENCE: u32 = 600;
 
 /// Why a schema was left as it is.
 #[derive(Debug)]
@@ -85,8 +85,7 @@ pub async fn status<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Vec<Ste
 }
 
 async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
-    let applied = M::get_migration_models(db).await?;
-    let mut applied: BTreeSet<String> = applied.into_iter().map(|model| model.version).collect();
+    let mut applied = applied(db, &M::migration_table_name().to_string()).await?;
     let mut steps: Vec<Step> = M::migrations()
         .iter()
         .map(|migration| Step {
@@ -101,6 +100,35 @@ async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>,
         known: false,
     }));
     Ok(steps)
+}
+
+/// The steps that the database remembers. It is only read: there may be no right to do more, and nobody who does.
+async fn applied(db: &impl ConnectionTrait, table: &str) -> Result<BTreeSet<String>, DbErr> {
+    let backend = db.get_database_backend();
+    let (name, is_there) = match backend {
+        // Wherever the session looks for tables, not only where it makes them.
+        DbBackend::Postgres => (format!("\"{table}\""), "SELECT to_regclass($1) IS NOT NULL AS it"),
+        DbBackend::MySql => (
+            table.to_owned(),
+            "SELECT COUNT(*) > 0 AS it FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name = ?",
+        ),
+        _ => (
+            table.to_owned(),
+            "SELECT COUNT(*) > 0 AS it FROM sqlite_master WHERE type = 'table' AND name = ?",
+        ),
+    };
+    let is_there = Statement::from_sql_and_values(backend, is_there, [name.into()]);
+    let row = db.query_one_raw(is_there).await?;
+    if !row.map_or(Ok(false), |row| row.try_get("", "it"))? {
+        return Ok(BTreeSet::new());
+    }
+    let select = Query::select()
+        .column(Alias::new("version"))
+        .from(Alias::new(table))
+        .to_owned();
+    let rows = db.query_all(&select).await?;
+    rows.iter().map(|row| row.try_get("", "version")).collect()
 }
 
 /// Demands that the schema is the one that `M` makes.
@@ -137,10 +165,12 @@ fn must_be_known(steps: &[Step]) -> Result<(), MigrateError> {
 }
 
 /// Brings the schema to `M`'s newest version. Of several processes that do so at the same time one works, and the others
-/// wait and find the work done. Servers of the version before may go on working.
+/// wait and find the work done: for ten minutes at most, and the log says for which session. Servers of the version before may
+/// go on working. A schema that is there already is only read, so that no right to change it is needed.
 ///
-/// On PostgreSQL a step waits for a table for three seconds at most. Then all is undone and begins again, twelve times in all, so
-/// that a backup or a long question does not stop everybody else for as long as it takes.
+/// On servers a step waits for a table for three seconds at most. Then it begins again, twelve times in all, and on PostgreSQL
+/// all before it is undone as well, so that a backup or a long question does not stop everybody else for as long as it takes.
+/// On MariaDB and MySQL two connections are made for it, beside those of `db`.
 ///
 /// # Errors
 ///
@@ -179,73 +209,61 @@ enum Way {
     Down(u32),
 }
 
+impl Way {
+    /// Whether there is nothing to do, so that nobody has to be waited for, and no right to change the schema is needed.
+    fn is_gone(self, steps: &[Step]) -> bool {
+        match self {
+            Self::Up => steps.iter().all(|step| step.applied),
+            Self::Down(count) => count == 0 || !steps.iter().any(|step| step.applied),
+        }
+    }
+}
+
 async fn change<M: MigratorTrait>(db: &DatabaseConnection, way: Way) -> Result<(), MigrateError> {
-    // A client that waits for this must not leave it half-way, so it is done on one connection that goes back to the pool
-    // when all is over.
-    let guard = db
-        .begin_with_options(TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        })
-        .await?;
-    let result = hold::<M>(db, &guard, way).await;
-    match result {
-        Ok(()) => guard.commit().await?,
+    let steps = steps::<M>(db).await?;
+    must_be_known(&steps)?;
+    if way.is_gone(&steps) {
+        return Ok(());
+    }
+    match db.get_database_backend() {
+        #[cfg(feature = "postgres")]
+        DbBackend::Postgres => {
+            let turn = turn::on_postgres(db).await?;
+            let taken = take::<M, _>(&turn, way).await;
+            end(turn, taken).await
+        }
+        #[cfg(feature = "mysql")]
+        DbBackend::MySql => {
+            let mut turn = turn::OnMySql::take(db).await?;
+            let steps = turn.connection();
+            let taken = turn.hold(take::<M, _>(&steps, way)).await;
+            turn.end().await;
+            taken
+        }
+        _ => {
+            // The transaction begins with the one right to write.
+            let options = TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            };
+            let turn = db.begin_with_options(options).await?;
+            let taken = take::<M, _>(&turn, way).await;
+            end(turn, taken).await
+        }
+    }
+}
+
+/// All steps, or none.
+async fn end(turn: DatabaseTransaction, taken: Result<(), MigrateError>) -> Result<(), MigrateError> {
+    match taken {
+        Ok(()) => turn.commit().await?,
         Err(_) => {
-            if let Err(error) = guard.rollback().await {
+            if let Err(error) = turn.rollback().await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
             }
         }
     }
-    result
-}
-
-async fn hold<M: MigratorTrait>(
-    db: &DatabaseConnection,
-    guard: &DatabaseTransaction,
-    way: Way,
-) -> Result<(), MigrateError> {
-    match guard.get_database_backend() {
-        DbBackend::Postgres => {
-            // Waiting for another process, and a step on a great table, may take longer than statements usually may. But
-            // everybody else waits behind a step that waits for a table, so that is broken off, and all begins again.
-            let turn = format!("SELECT pg_advisory_xact_lock({STEPS_LOCK})");
-            for text in [
-                "SET LOCAL statement_timeout = 0",
-                &turn,
-                "SET LOCAL lock_timeout = '3s'",
-            ] {
-                guard
-                    .execute_raw(Statement::from_string(DbBackend::Postgres, text))
-                    .await?;
-            }
-            take::<M, _>(guard, way).await
-        }
-        DbBackend::MySql => {
-            // Every change of a table ends the transaction there, so the steps are taken on other connections.
-            let lock = format!("SELECT GET_LOCK('hm-metering-steps', {PATIENCE}) = 1 AS is_ours");
-            let answer = guard
-                .query_one_raw(Statement::from_string(DbBackend::MySql, lock))
-                .await?;
-            // None when the server could not tell.
-            let is_ours: Option<i64> = answer
-                .map(|row| row.try_get("", "is_ours"))
-                .transpose()?
-                .flatten();
-            if is_ours != Some(1) {
-                let text = "another process has been changing the schema for too long";
-                return Err(DbErr::Custom(text.to_owned()).into());
-            }
-            let result = take::<M, _>(db, way).await;
-            let release = "SELECT RELEASE_LOCK('hm-metering-steps')";
-            guard
-                .query_one_raw(Statement::from_string(DbBackend::MySql, release))
-                .await?;
-            result
-        }
-        // The transaction has begun with the one right to write.
-        _ => take::<M, _>(guard, way).await,
-    }
+    taken
 }
 
 async fn take<'c, M, C>(db: &'c C, way: Way) -> Result<(), MigrateError>
@@ -254,7 +272,12 @@ where
     C: ConnectionTrait,
     &'c C: sea_orm_migration::IntoSchemaManagerConnection<'c>,
 {
-    must_be_known(&steps::<M>(db).await?)?;
+    // Whoever had the turn before may have done it.
+    let steps = steps::<M>(db).await?;
+    must_be_known(&steps)?;
+    if way.is_gone(&steps) {
+        return Ok(());
+    }
     match way {
         Way::Up => M::up(db, None).await?,
         Way::Down(count) => M::down(db, Some(count)).await?,

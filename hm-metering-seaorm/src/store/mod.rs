@@ -38,12 +38,36 @@ pub struct SeaOrmStore(Arc<Inner>);
 struct Inner {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
-    operation_timeout: Duration,
+    patience: Patience,
     identity: StoreIdentity,
     /// Held by the one task that closes leases of runs that are over.
     closing: Arc<Mutex<()>>,
     #[cfg(feature = "postgres")]
     listener: keys::listener::Listener,
+}
+
+/// How long it is waited.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// By a caller, for an operation as a whole.
+    operation: Duration,
+    /// By an operation, for the next word of the database.
+    silence: Duration,
+}
+
+impl Patience {
+    /// Where no statement takes longer than `longest`: its end is still waited for.
+    fn with(operation: Duration, longest: Duration) -> Self {
+        Self {
+            operation,
+            silence: longest.saturating_add(Duration::from_secs(2)),
+        }
+    }
+
+    fn of(options: &Options) -> Self {
+        let operation = options.operation_timeout;
+        Self::with(operation, operation.max(options.statement_timeout))
+    }
 }
 
 impl SeaOrmStore {
@@ -84,11 +108,7 @@ impl SeaOrmStore {
         let (writer, reader) = pools
             .await
             .map_err(|error| Failure::from(error).into_error("connect to the database"))?;
-        let store = Self::with_pools(
-            writer.clone(),
-            reader.unwrap_or(writer),
-            options.operation_timeout,
-        );
+        let store = Self::with_pools(writer.clone(), reader.unwrap_or(writer), Patience::of(options));
         Ok(store)
     }
 
@@ -98,55 +118,45 @@ impl SeaOrmStore {
     /// foreign keys on as those do.
     #[must_use]
     pub fn new(connection: DatabaseConnection) -> Self {
-        Self::with_pools(
-            connection.clone(),
-            connection,
-            Options::default().operation_timeout,
-        )
+        Self::with_pools(connection.clone(), connection, Patience::of(&Options::default()))
     }
 
     /// Asks questions through `reader`, which must lead to the same database; see [`connect_reader`].
     #[must_use]
     pub fn with_reader(self, reader: DatabaseConnection) -> Self {
         let writer = self.0.writer.clone();
-        self.replaced(writer, reader, self.0.operation_timeout)
+        self.replaced(writer, reader, self.0.patience)
     }
 
-    /// Answers each caller within this time, whatever the database does; see [`Options::operation_timeout`].
+    /// Answers each caller within this time, whatever the database does; see [`Options::operation_timeout`]. The database must
+    /// break off statements that take longer, by [`Options::statement_timeout`]: one that says nothing for two seconds more is
+    /// taken for silent, and the connection is closed.
     #[must_use]
     pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
         let (writer, reader) = (self.0.writer.clone(), self.0.reader.clone());
-        self.replaced(writer, reader, operation_timeout)
+        let patience = Patience::with(operation_timeout, operation_timeout);
+        self.replaced(writer, reader, patience)
     }
 
-    fn with_pools(
-        writer: DatabaseConnection,
-        reader: DatabaseConnection,
-        operation_timeout: Duration,
-    ) -> Self {
-        Self::of(writer, reader, operation_timeout, StoreIdentity(Uuid::new_v4()))
+    fn with_pools(writer: DatabaseConnection, reader: DatabaseConnection, patience: Patience) -> Self {
+        Self::of(writer, reader, patience, StoreIdentity(Uuid::new_v4()))
     }
 
     /// The same store over other connections, or with another time-out.
-    fn replaced(
-        &self,
-        writer: DatabaseConnection,
-        reader: DatabaseConnection,
-        operation_timeout: Duration,
-    ) -> Self {
-        Self::of(writer, reader, operation_timeout, self.0.identity)
+    fn replaced(&self, writer: DatabaseConnection, reader: DatabaseConnection, patience: Patience) -> Self {
+        Self::of(writer, reader, patience, self.0.identity)
     }
 
     fn of(
         writer: DatabaseConnection,
         reader: DatabaseConnection,
-        operation_timeout: Duration,
+        patience: Patience,
         identity: StoreIdentity,
     ) -> Self {
         Self(Arc::new(Inner {
             writer,
             reader,
-            operation_timeout,
+            patience,
             identity,
             closing: Arc::default(),
             #[cfg(feature = "postgres")]
@@ -202,10 +212,14 @@ impl SeaOrmStore {
         let inner = Arc::clone(&self.0);
         #[cfg(feature = "postgres")]
         inner.listener.stop();
-        run::owned("close the database", Some(self.0.operation_timeout), async move {
-            inner.reader.close_by_ref().await?;
-            Ok(inner.writer.close_by_ref().await?)
-        })
+        run::owned(
+            "close the database",
+            Some(self.0.patience.operation),
+            async move {
+                inner.reader.close_by_ref().await?;
+                Ok(inner.writer.close_by_ref().await?)
+            },
+        )
         .await
     }
 }

@@ -13,6 +13,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::SeaOrmStore;
+use crate::connect::unless_silent;
 use crate::error::{self, Failure};
 
 /// How often a transaction is tried that keeps losing races. Each loss means that another one got through.
@@ -37,12 +38,19 @@ pub(super) trait Work: Send + Sync + 'static {
     fn isolation(&self) -> Option<IsolationLevel> {
         None
     }
+
+    /// Whether it is done again, like one that lost a race, when a row that another transaction holds wasn't to be had in
+    /// [`Options::lock_timeout`](crate::Options::lock_timeout). What is soon asked for anew anyway, such as a lease, must not be:
+    /// those who gave up long ago would keep connections from others.
+    fn waits_again(&self) -> bool {
+        true
+    }
 }
 
 impl SeaOrmStore {
     /// Does `work` in one transaction that writes.
     pub(super) async fn transact<W: Work>(&self, context: &'static str, work: W) -> StoreResult<W::Answer> {
-        self.transact_within(context, Some(self.0.operation_timeout), work)
+        self.transact_within(context, Some(self.0.patience.operation), work)
             .await
     }
 
@@ -62,11 +70,10 @@ impl SeaOrmStore {
         work: W,
     ) -> StoreResult<W::Answer> {
         let writer = self.0.writer.clone();
-        owned(
-            context,
-            deadline,
-            async move { tried(context, &writer, &work).await },
-        )
+        let silence = self.silence(&writer);
+        owned(context, deadline, async move {
+            tried(context, &writer, &work, silence).await
+        })
         .await
     }
 
@@ -83,10 +90,11 @@ impl SeaOrmStore {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let reader = self.0.reader.clone();
-        owned(context, Some(self.0.operation_timeout), async move {
+        let silence = self.silence(&reader);
+        owned(context, Some(self.0.patience.operation), async move {
             let mut attempt = 1;
             loop {
-                match ask(reader.clone(), subject.clone()).await {
+                match heard(silence, ask(reader.clone(), subject.clone())).await {
                     Err(failure) if failure.said().is_some_and(|said| may_be_repeated(said, attempt)) => {
                         tracing::debug!(context, attempt, "a question was broken off and is asked again");
                         tokio::time::sleep(pause(attempt)).await;
@@ -100,18 +108,32 @@ impl SeaOrmStore {
     }
 }
 
-/// Does `work` in one transaction, again while it loses races or its connection. To be called in an owned task.
+impl SeaOrmStore {
+    /// How long the database may say nothing in the middle of an operation. A file needs no limit.
+    pub(super) fn silence(&self, db: &DatabaseConnection) -> Option<Duration> {
+        let is_server = db.get_database_backend() != DbBackend::Sqlite;
+        is_server.then_some(self.0.patience.silence)
+    }
+}
+
+/// Does `work` in one transaction, again while it loses races or its connection, or while rows are held by others. `silence` is
+/// how long the database may say nothing in between. To be called in an owned task.
 pub(super) async fn tried<W: Work>(
     context: &'static str,
     writer: &DatabaseConnection,
     work: &W,
+    silence: Option<Duration>,
 ) -> Result<W::Answer, Failure> {
+    // SQLite has waited as long as it may when it says so.
+    let waits_again = work.waits_again() && writer.get_database_backend() != DbBackend::Sqlite;
     let mut attempt = 1;
     loop {
-        let (again, failure) = match once(writer, work).await {
+        let (again, failure) = match once(writer, work, silence).await {
             Ok(answer) => return Ok(answer),
             Err(Undone::Before(failure)) => {
-                let again = failure.said().is_some_and(|said| may_be_repeated(said, attempt));
+                let again = failure.said().is_some_and(|said| {
+                    may_be_repeated(said, attempt) || waits_again && may_wait_again(said, attempt)
+                });
                 (again, failure)
             }
             Err(Undone::ByCommit(failure)) => {
@@ -134,10 +156,32 @@ pub(super) async fn tried<W: Work>(
     }
 }
 
+/// What the database says, unless it falls silent: that is an error, and its connection is closed.
+async fn heard<T, E>(
+    silence: Option<Duration>,
+    work: impl Future<Output = Result<T, E>> + Send,
+) -> Result<T, Failure>
+where
+    E: Into<Failure>,
+{
+    let Some(limit) = silence else {
+        return work.await.map_err(Into::into);
+    };
+    match unless_silent(limit, work).await {
+        Some(said) => said.map_err(Into::into),
+        None => Err(Failure::Silence),
+    }
+}
+
 /// Whether what failed this time, and left nothing behind, may go well the next.
 pub(super) fn may_be_repeated(said: &DbErr, attempt: u32) -> bool {
     error::lost_a_race(said) && attempt < ATTEMPTS
         || error::lost_the_connection(said) && attempt < CONNECTIONS
+}
+
+/// Whether a row that wasn't to be had this time may be had the next.
+fn may_wait_again(said: &DbErr, attempt: u32) -> bool {
+    error::waited_in_vain(said) && attempt < ATTEMPTS
 }
 
 /// The same of a commit. One that lost a race is undone; one whose connection broke may have been done.
@@ -159,18 +203,24 @@ impl<E: Into<Failure>> From<E> for Undone {
     }
 }
 
-async fn once<W: Work>(writer: &DatabaseConnection, work: &W) -> Result<W::Answer, Undone> {
-    let transaction = begin(writer, work.isolation()).await?;
-    match work.run(&transaction).await {
+async fn once<W: Work>(
+    writer: &DatabaseConnection,
+    work: &W,
+    silence: Option<Duration>,
+) -> Result<W::Answer, Undone> {
+    let transaction = heard(silence, begin(writer, work.isolation())).await?;
+    match heard(silence, work.run(&transaction)).await {
         Ok(answer) => {
-            let committed = transaction.commit().await;
-            committed.map_err(|error| Undone::ByCommit(error.into()))?;
+            let committed = heard(silence, transaction.commit()).await;
+            committed.map_err(Undone::ByCommit)?;
             Ok(answer)
         }
+        // There is nobody who would hear of it.
+        Err(Failure::Silence) => Err(Undone::Before(Failure::Silence)),
         Err(failure) => {
-            if let Err(error) = transaction.rollback().await {
+            if let Err(failure) = heard(silence, transaction.rollback()).await {
                 // The connection is broken; the database rolls back by itself.
-                tracing::debug!(error = &error as &dyn std::error::Error, "a rollback failed");
+                tracing::debug!(?failure, "a rollback failed");
             }
             Err(Undone::Before(failure))
         }

@@ -1,11 +1,17 @@
 //! Transactions of somebody else's, done as the store does its own.
 
 use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 
 use super::run::{begin, commit_may_be_repeated, may_be_repeated, pause};
+use crate::connect::{silent, unless_silent};
+
+/// How long the database may say nothing. More than statements may take, of whose end it has to tell.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Does `work` in one transaction: wholly, or not at all. An error of the work undoes everything.
 ///
@@ -16,6 +22,8 @@ use super::run::{begin, commit_may_be_repeated, may_be_repeated, pause};
 ///
 /// On SQLite the transaction has the write lock from the start: one that read first and wanted to write then would fail at
 /// once, without waiting, where another process has written in between.
+///
+/// When a server says nothing for a minute in the middle of it, the connection is closed, and that is an error.
 ///
 /// Run it in a task of its own: when its future is dropped, the transaction is undone, but the connection is busy with that
 /// before anybody else can have it.
@@ -77,22 +85,30 @@ where
     E: From<DbErr> + Error + Send + 'static,
     W: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, E>> + Send + Sync,
 {
-    let begun = begin(db, None).await;
+    let begun = heard(begin(db, None)).await;
     let transaction = begun.map_err(|error| Broken::off(error.into(), attempt))?;
-    match work(&transaction).await {
-        Ok(answer) => {
-            let committed = transaction.commit().await;
+    match unless_silent(SILENCE, work(&transaction)).await {
+        Some(Ok(answer)) => {
+            let committed = heard(transaction.commit()).await;
             committed.map_err(|error| Broken::in_commit(error, attempt))?;
             Ok(answer)
         }
-        Err(error) => {
-            if let Err(error) = transaction.rollback().await {
+        Some(Err(error)) => {
+            if let Err(error) = heard(transaction.rollback()).await {
                 // The connection is broken; the database rolls back by itself.
                 tracing::debug!(error = &error as &dyn Error, "a rollback failed");
             }
             Err(Broken::off(error, attempt))
         }
+        // There is nobody who would hear of a rollback.
+        None => Err(Broken::ForGood(silent().into())),
     }
+}
+
+async fn heard<T>(said: impl Future<Output = Result<T, DbErr>> + Send) -> Result<T, DbErr> {
+    unless_silent(SILENCE, said)
+        .await
+        .unwrap_or_else(|| Err(silent()))
 }
 
 /// What the database said, if it is behind the error.

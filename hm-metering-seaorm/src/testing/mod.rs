@@ -23,6 +23,8 @@ mod postgres;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod service;
 
+use std::time::Duration;
+
 use sea_orm::{DatabaseConnection, DbErr};
 #[cfg(feature = "sqlite")]
 use sea_orm_migration::MigratorTrait;
@@ -169,7 +171,12 @@ impl TestDatabase {
     }
 
     async fn at(url: String, place: Place) -> Result<Self, DbErr> {
-        let connection = connect(&url, &Options::default()).await?;
+        let options = Options {
+            // Tests hold what they lock for as long as they need.
+            transaction_idle_timeout: Duration::from_secs(600),
+            ..Options::default()
+        };
+        let connection = connect(&url, &options).await?;
         Ok(Self {
             url,
             connection,

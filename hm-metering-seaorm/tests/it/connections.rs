@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use hm_metering::QuotaStore;
+use hm_metering::{KeyStore, QuotaStore, StoreErrorKind};
 use hm_metering_seaorm::entity::{PasswordHash, UserRole, user};
 use hm_metering_seaorm::sea_orm::{
     ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, IntoActiveModel, Statement,
     TransactionTrait,
 };
 use hm_metering_seaorm::testing::TestDatabase;
+use hm_metering_seaorm::{Options, SeaOrmStore, connect, kind_of};
 use uuid::Uuid;
 
-use crate::fixtures::{account, ask, counter, holder, store};
+use crate::fixtures::{NOW, account, ask, counter, holder, new_key, store};
 use crate::rows;
 
 /// Ends the sessions of this database that wait for a lock, once there are some.
@@ -78,14 +79,16 @@ async fn sessions_with_mariadb_are_strict_in_utc_and_bounded_whatever_the_server
         return;
     };
     let settings = "SELECT CONCAT_WS(' ', @@session.time_zone, @@session.innodb_lock_wait_timeout, \
-                    FIND_IN_SET('STRICT_ALL_TABLES', @@session.sql_mode) > 0)";
-    let row = database
-        .connection()
+                    @@session.lock_wait_timeout, @@session.idle_transaction_timeout, FIND_IN_SET('STRICT_ALL_TABLES', @@session.sql_mode) > 0)";
+    let sessions = connect::connect(database.url(), &Options::default())
+        .await
+        .unwrap();
+    let row = sessions
         .query_one_raw(Statement::from_string(DbBackend::MySql, settings))
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "+00:00 10 1");
+    assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "+00:00 1 10 5 1");
     database.close().await.unwrap();
 }
 
@@ -132,6 +135,56 @@ async fn work_whose_connection_breaks_half_way_is_done_on_another() {
         holding.rollback().await.unwrap();
         let grant = waiting.await.unwrap().unwrap();
         assert_eq!((grant.granted.get(), grant.balance.leased.get()), (4, 5));
+        database.close().await.unwrap();
+    }
+}
+
+/// As a process does that is stopped in mid-transaction, or whose host is lost: it holds what it has locked, and is silent.
+const HELD: [&str; 2] = [
+    "UPDATE quota_counters SET used = used; SELECT pg_advisory_xact_lock(29393439336785252)",
+    "UPDATE quota_counters SET used = used; SELECT id FROM key_changes_lock WHERE id = 1 FOR UPDATE",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_process_is_silent_is_ended_and_others_go_on() {
+    let servers = [TestDatabase::postgres().await, TestDatabase::mysql().await];
+    for database in servers.into_iter().filter_map(Result::unwrap) {
+        let store = SeaOrmStore::connect(database.url()).await.unwrap();
+        let account = account(&store).await;
+        let (key, first, second) = (counter(account), holder(), new_key(account));
+        store.lease(&ask(first, 1, &key, 10, 1)).await.unwrap();
+        store.insert(&second).await.unwrap();
+
+        let options = Options {
+            transaction_idle_timeout: Duration::from_secs(3),
+            ..Options::default()
+        };
+        let silent = connect::connect(database.url(), &options).await.unwrap();
+        let silent = silent.begin().await.unwrap();
+        let is_postgres = database.connection().get_database_backend() == DbBackend::Postgres;
+        let held = if is_postgres { HELD[0] } else { HELD[1] };
+        silent.execute_unprepared(held).await.unwrap();
+
+        // The engine gives up and asks anew after two seconds.
+        let again = ask(first, 2, &key, 10, 4);
+        let lease = tokio::time::timeout(Duration::from_millis(1_900), store.lease(&again)).await;
+        let error = lease.unwrap().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        let leased = async { while store.lease(&again).await.is_err() {} };
+        let others = async { tokio::join!(leased, store.revoke(account, second.id, NOW)) };
+        let (_, revoked) = tokio::time::timeout(Duration::from_secs(20), others)
+            .await
+            .expect("others go on");
+        assert!(revoked.unwrap().is_some());
+        let balance = store.balances(&[key]).await.unwrap();
+        assert_eq!(balance[0].leased.get(), 5);
+
+        // When it comes to life again, all that it did is undone, and it is told.
+        let late = silent
+            .execute_unprepared("UPDATE quota_counters SET used = 10")
+            .await;
+        assert_eq!(kind_of(&late.unwrap_err()), StoreErrorKind::Unavailable);
+        assert!(silent.commit().await.is_err());
         database.close().await.unwrap();
     }
 }

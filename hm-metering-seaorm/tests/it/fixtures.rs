@@ -8,10 +8,10 @@ use hm_metering::usage::{Batch, BatchId, Event, Outcome};
 use hm_metering::{
     AccountId, EventId, KeyEnv, KeyId, MeterName, OperationName, PlanId, ReplicaId, Timestamp, Units, UserId,
 };
-use hm_metering_seaorm::SeaOrmStore;
 use hm_metering_seaorm::entity::account;
 use hm_metering_seaorm::sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, IntoActiveModel, Statement};
 use hm_metering_seaorm::testing::TestDatabase;
+use hm_metering_seaorm::{Options, SeaOrmStore};
 use uuid::Uuid;
 
 /// 2026-11-22T06:00:00Z
@@ -21,9 +21,19 @@ pub fn later(seconds: i64) -> Timestamp {
     Timestamp::from_micros(NOW.as_micros() + seconds * 1_000_000)
 }
 
-/// A store of its own pools on the database.
+/// A store of its own pools on the database. Where many lease the same on a busy machine, they wait for each other.
 pub async fn store(database: &TestDatabase) -> SeaOrmStore {
-    SeaOrmStore::connect(database.url()).await.unwrap()
+    SeaOrmStore::connect_with(database.url(), &patient())
+        .await
+        .unwrap()
+}
+
+/// Leases wait for rows as long as statements may take.
+pub fn patient() -> Options {
+    Options {
+        lock_timeout: Options::default().statement_timeout,
+        ..Options::default()
+    }
 }
 
 /// Whether the database is on a MySQL server, and not on MariaDB. They call themselves so, but for the name.

@@ -10,8 +10,14 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 /// Takes note of every field of every span and event.
-#[derive(Clone, Default)]
-struct Everything(Arc<Mutex<String>>);
+#[derive(Clone, Debug, Default)]
+pub struct Everything(Arc<Mutex<String>>);
+
+impl Everything {
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Visit for &Everything {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -63,7 +69,7 @@ async fn a_password_is_in_no_span_and_no_event_of_connecting() {
         // Whether it can be reached or not.
         drop(SeaOrmStore::connect_with(url, &options).await);
     }
-    let logged = logged.0.lock().unwrap().clone();
+    let logged = logged.text();
     assert!(logged.contains("control=\"seen\""), "{logged}");
     assert!(!logged.contains("hunter2"), "{logged}");
 }

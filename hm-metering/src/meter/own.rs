@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::account::Account;
 use super::bucket::Buckets;
@@ -26,6 +27,8 @@ pub(crate) struct OwnQuotas {
     key: KeyId,
     leases: Arc<Leases>,
     places: Box<[Place]>,
+    /// Whether there is another in place of this.
+    is_closed: AtomicBool,
 }
 
 struct Place {
@@ -56,7 +59,9 @@ impl OwnCounter<'_> {
             account: account.id,
             key: Some(self.of.key),
         };
-        counter.open(&self.of.leases, (owner, meter), now, quota.period, account.anchor)
+        let is_stale = self.of.is_closed.load(Ordering::Acquire);
+        let of = (owner, meter);
+        counter.open(&self.of.leases, of, now, quota.period, account.anchor, is_stale)
     }
 }
 
@@ -75,6 +80,7 @@ impl OwnQuotas {
             key: key?,
             leases: Arc::clone(leases?),
             places: quotas.as_slice().iter().map(place).collect(),
+            is_closed: AtomicBool::new(false),
         })
     }
 
@@ -100,6 +106,7 @@ impl OwnQuotas {
 
     /// Puts all leases out of use, as there is another in place of this.
     pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
         self.places.iter().for_each(|place| place.counter.close());
     }
 

@@ -26,6 +26,10 @@ pub struct DatabaseConfig {
     pub acquire_timeout: Duration,
     /// How long the database may work on one statement, or wait for a lock.
     pub statement_timeout: Duration,
+    /// How long a statement waits for rows that another transaction holds, on a server.
+    pub lock_timeout: Duration,
+    /// How long a session on a server may do nothing in mid-transaction before it is ended.
+    pub transaction_idle_timeout: Duration,
     /// How long anything waits for the store as a whole.
     pub operation_timeout: Duration,
     /// How long a connection may stay unused before it is closed.
@@ -57,6 +61,8 @@ impl DatabaseConfig {
             connect_timeout: reader.millis("database.connect_timeout_ms", 100..=600_000),
             acquire_timeout: reader.millis("database.acquire_timeout_ms", 100..=60_000),
             statement_timeout: reader.millis("database.statement_timeout_ms", 100..=600_000),
+            lock_timeout: reader.millis("database.lock_timeout_ms", 100..=600_000),
+            transaction_idle_timeout: reader.millis("database.transaction_idle_timeout_ms", 100..=600_000),
             operation_timeout: reader.millis(OPERATION_TIMEOUT, 100..=600_000),
             idle_timeout: reader.seconds("database.idle_timeout_s", 1..=86_400),
             max_lifetime: reader.seconds("database.max_lifetime_s", 1..=86_400),
@@ -86,6 +92,8 @@ impl DatabaseConfig {
             connect_timeout: self.connect_timeout,
             acquire_timeout: self.acquire_timeout,
             statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+            transaction_idle_timeout: self.transaction_idle_timeout,
             operation_timeout: self.operation_timeout,
             idle_timeout: self.idle_timeout,
             max_lifetime: self.max_lifetime,
@@ -137,6 +145,8 @@ impl fmt::Debug for DatabaseConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("transaction_idle_timeout", &self.transaction_idle_timeout)
             .field("operation_timeout", &self.operation_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
@@ -211,6 +221,10 @@ mod tests {
                 defaults.max_lifetime
             )
         );
+        assert_eq!(
+            (set.lock_timeout, set.transaction_idle_timeout),
+            (defaults.lock_timeout, defaults.transaction_idle_timeout)
+        );
     }
 
     #[test]
@@ -222,7 +236,9 @@ mod tests {
              statement_timeout_ms = 500
              operation_timeout_ms = 600
              idle_timeout_s = 7
-             max_lifetime_s = 8")
+             max_lifetime_s = 8
+             lock_timeout_ms = 900
+             transaction_idle_timeout_ms = 1000")
         .unwrap()
         .options();
         assert_eq!((options.connections_max, options.readers_max), (1, 2));
@@ -233,10 +249,12 @@ mod tests {
                 options.statement_timeout,
                 options.operation_timeout,
                 options.idle_timeout,
-                options.max_lifetime
+                options.max_lifetime,
+                options.lock_timeout,
+                options.transaction_idle_timeout
             ]
             .map(|time| time.as_millis()),
-            [300, 400, 500, 600, 7_000, 8_000]
+            [300, 400, 500, 600, 7_000, 8_000, 900, 1_000]
         );
     }
 
@@ -248,6 +266,8 @@ mod tests {
             "connect_timeout_ms",
             "acquire_timeout_ms",
             "statement_timeout_ms",
+            "lock_timeout_ms",
+            "transaction_idle_timeout_ms",
             "operation_timeout_ms",
             "idle_timeout_s",
             "max_lifetime_s",

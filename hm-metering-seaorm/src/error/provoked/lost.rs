@@ -54,6 +54,47 @@ async fn a_connection_that_is_ended_in_the_middle_of_a_statement_is_lost() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_ended_for_doing_nothing_in_mid_transaction_is_lost() {
+    use sea_orm::ConnectionTrait;
+
+    for database in on_servers().await {
+        let options = Options {
+            transaction_idle_timeout: Duration::from_millis(200),
+            ..Options::default()
+        };
+        let db = connect(database.url(), &options).await.unwrap();
+        let transaction = db.begin().await.unwrap();
+        let session = number(
+            &transaction,
+            either(
+                &db,
+                "SELECT CAST(pg_backend_pid() AS BIGINT)",
+                "SELECT CAST(CONNECTION_ID() AS SIGNED)",
+            ),
+        )
+        .await;
+        let is_there = either(
+            &db,
+            format!("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {session}"),
+            format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {session}"),
+        );
+        let ended = async {
+            while number(database.connection(), &is_there).await == 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended)
+            .await
+            .unwrap();
+        must_be_lost(&transaction.execute_unprepared("SELECT 1").await.unwrap_err());
+        must_be_lost(&transaction.execute_unprepared("SELECT 1").await.unwrap_err());
+        // The pool has others.
+        does(&db, "SELECT 1").await;
+        database.close().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn nobody_listening_is_unavailable_when_the_time_is_over() {
     for scheme in ["postgres", "mysql"] {

@@ -56,11 +56,12 @@ pub(in crate::store) async fn close(
         None => turn.await,
     };
     let writer = store.0.writer.clone();
+    let silence = store.silence(&writer);
     run::owned(context, deadline, async move {
         let _turn = turn;
         let mut closed = Closed::default();
         loop {
-            let (some, left) = run::tried(context, &writer, &Portion { runs, now }).await?;
+            let (some, left) = run::tried(context, &writer, &Portion { runs, now }, silence).await?;
             closed.leases += some.leases;
             closed.units = closed.units.plus(some.units);
             if !left {

@@ -24,6 +24,10 @@ pub(super) struct Lease(pub(super) LeaseAsk);
 impl Work for Lease {
     type Answer = LeaseGrant;
 
+    fn waits_again(&self) -> bool {
+        false
+    }
+
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<LeaseGrant, Failure> {
         let ask = &self.0;
         let operation = number(ask.operation)?;

@@ -71,7 +71,7 @@ impl QuotaStore for SeaOrmStore {
     }
 
     async fn close_earlier(&self, holder: Holder, now: Timestamp) -> StoreResult<Units> {
-        let deadline = Some(self.0.operation_timeout);
+        let deadline = Some(self.0.patience.operation);
         let closed = close::close(self, "close earlier leases", deadline, Runs::But(holder), now).await?;
         Ok(closed.units)
     }

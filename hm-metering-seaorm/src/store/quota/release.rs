@@ -14,6 +14,10 @@ pub(super) struct GiveBack(pub(super) Release);
 impl Work for GiveBack {
     type Answer = Balance;
 
+    fn waits_again(&self) -> bool {
+        false
+    }
+
     async fn run(&self, transaction: &DatabaseTransaction) -> Result<Balance, Failure> {
         let release = &self.0;
         let operation = lease::number(release.operation)?;

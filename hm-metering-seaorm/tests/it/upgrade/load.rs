@@ -15,7 +15,9 @@ use hm_metering_seaorm::sea_orm::{ConnectionTrait, Statement};
 use hm_metering_seaorm::{SeaOrmStore, operator};
 use tokio::task::JoinHandle;
 
-use crate::fixtures::{NOW, account, ask, batch, counter, event, holder, later, new_key, settlement};
+use crate::fixtures::{
+    NOW, account, ask, batch, counter, event, holder, later, new_key, patient, settlement,
+};
 
 /// How many tasks record, each as a replica of its own.
 const REPLICAS: usize = 3;
@@ -45,7 +47,8 @@ impl Load {
     pub async fn begin(url: &str) -> Self {
         let mut stores = Vec::new();
         for _ in 0..2 {
-            stores.push(SeaOrmStore::connect(url).await.unwrap());
+            // A step may hold a table for longer than leases usually wait.
+            stores.push(SeaOrmStore::connect_with(url, &patient()).await.unwrap());
         }
         let mut accounts = Vec::new();
         for _ in 0..2 {

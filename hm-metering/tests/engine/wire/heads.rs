@@ -59,7 +59,7 @@ async fn a_refused_head_has_no_body() {
 async fn a_head_from_an_address_with_too_many_has_no_body() {
     for version in [Version::One, Version::Two] {
         let inner = service_fn(|request: Request<Incoming>| {
-            let answer = answer(request.uri().path());
+            let answer = answer(request.uri().path(), request.extensions());
             async { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let limited = RateLimitLayer::new(1, Duration::from_secs(3_600));

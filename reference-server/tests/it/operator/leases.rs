@@ -23,6 +23,7 @@ fn key(account: AccountId) -> QuotaKey {
     let day = Duration::from_secs(86_400);
     QuotaKey {
         account,
+        key: None,
         meter: MeterName::REQUESTS,
         period: hm_metering::period::Period {
             start: NOON.minus(day),

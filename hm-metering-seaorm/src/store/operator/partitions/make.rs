@@ -50,6 +50,10 @@ pub(super) struct Make {
 impl Work for Make {
     type Answer = bool;
 
+    fn waits_again(&self) -> bool {
+        false
+    }
+
     /// What was done by those who had their turn before must be seen.
     fn isolation(&self) -> Option<IsolationLevel> {
         Some(IsolationLevel::ReadCommitted)

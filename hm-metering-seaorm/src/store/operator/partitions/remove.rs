@@ -26,6 +26,10 @@ pub(super) struct Remove {
 impl Work for Remove {
     type Answer = bool;
 
+    fn waits_again(&self) -> bool {
+        false
+    }
+
     /// What was recorded while the lock was waited for must be seen.
     fn isolation(&self) -> Option<IsolationLevel> {
         Some(IsolationLevel::ReadCommitted)
