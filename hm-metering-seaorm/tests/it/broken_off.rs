@@ -16,9 +16,16 @@ use hm_metering_seaorm::{Migrator, Options, SeaOrmStore, migration};
 use crate::cutter::Cutter;
 use crate::fixtures::{account, batch, counter, event, holder, later, settlement, store};
 
-/// The steps that make the rollups and close summaries, from the last one back.
-const BACK_TO_CLOSING: u32 = 2;
-const BACK_TO_ROLLUPS: u32 = 3;
+/// The steps that make the rollups and close summaries.
+const CLOSING: &str = "closed_summaries";
+const ROLLUPS: &str = "rollups";
+
+/// How many steps it takes from the last one back, until that of this name is taken back too.
+fn back_to(name: &str) -> u32 {
+    let steps = migration::migrations();
+    let place = steps.iter().position(|step| step.name().ends_with(name)).unwrap();
+    u32::try_from(steps.len() - place).unwrap()
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
@@ -148,8 +155,8 @@ async fn what_came_late_for_a_closed_period_is_added_once_however_often_the_way_
         let account = closed(&store).await;
         let expected = seen(&store, account).await;
         assert_eq!(expected.1, [(35, 35)]);
-        let cut = step_twice(&database, Way::Down, BACK_TO_CLOSING, changes).await;
-        assert!(step(database.connection(), Way::Up, BACK_TO_CLOSING).await);
+        let cut = step_twice(&database, Way::Down, back_to(CLOSING), changes).await;
+        assert!(step(database.connection(), Way::Up, back_to(CLOSING)).await);
         assert_eq!(seen(&store, account).await, expected, "after {changes} changes");
         if !cut {
             break;
@@ -175,13 +182,13 @@ async fn what_came_late_is_added_once_when_the_way_back_had_to_wait_for_somebody
         let reading = database.connection().begin().await.unwrap();
         let read = Statement::from_string(DbBackend::MySql, "SELECT COUNT(*) FROM usage_corrections");
         reading.query_one_raw(read).await.unwrap();
-        assert!(!step(&impatient, Way::Down, BACK_TO_CLOSING).await);
+        assert!(!step(&impatient, Way::Down, back_to(CLOSING)).await);
         reading.rollback().await.unwrap();
     }
-    let left = applied(&database).await - (migration::migrations().len() - BACK_TO_CLOSING as usize);
+    let left = applied(&database).await - (migration::migrations().len() - back_to(CLOSING) as usize);
     assert!(step(&impatient, Way::Down, u32::try_from(left).unwrap()).await);
     impatient.close().await.unwrap();
-    assert!(step(database.connection(), Way::Up, BACK_TO_CLOSING).await);
+    assert!(step(database.connection(), Way::Up, back_to(CLOSING)).await);
     assert_eq!(seen(&store, account).await, expected);
     database.close().await.unwrap();
 }
@@ -195,9 +202,9 @@ async fn events_are_summed_up_once_however_often_that_is_broken_off() {
     let account = closed(&store).await;
     let (expected, _) = seen(&store, account).await;
     for changes in 0.. {
-        assert!(step(database.connection(), Way::Down, BACK_TO_ROLLUPS).await);
+        assert!(step(database.connection(), Way::Down, back_to(ROLLUPS)).await);
         let cut = step_twice(&database, Way::Up, 1, changes).await;
-        assert!(step(database.connection(), Way::Up, BACK_TO_ROLLUPS - 1).await);
+        assert!(step(database.connection(), Way::Up, back_to(ROLLUPS) - 1).await);
         assert_eq!(seen(&store, account).await.0, expected, "after {changes} changes");
         if !cut {
             break;
