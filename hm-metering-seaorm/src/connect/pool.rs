@@ -23,7 +23,8 @@ pub(super) fn of<D: Database>(connections: u32, options: &Options) -> PoolOption
 }
 
 /// The same for a database on a server, which may fall silent. The driver asks a connection that comes back whether it is well,
-/// however long that takes; so that is asked before, with a limit, and one that doesn't answer is closed.
+/// however long that takes; so that is asked before, with a limit, and one that doesn't answer is closed. One that falls silent
+/// between the two questions is lost to the pool.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) fn on_server<D: Database>(connections: u32, options: &Options) -> PoolOptions<D> {
     let limit = options.acquire_timeout;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hm_metering::QuotaStore;
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use hm_metering_seaorm::testing::TestDatabase;
 use hm_metering_seaorm::{Options, SeaOrmStore};
 use tokio::io::copy_bidirectional;
@@ -70,16 +71,22 @@ async fn a_database_that_falls_silent_again_and_again_costs_no_connection() {
         let store = SeaOrmStore::connect_with(&url, &options).await.unwrap();
         for _ in 0..ROUNDS {
             leases(&store, &key).await;
-            // In the middle of as many transactions as there are connections.
+            // In the middle of as many transactions as there are connections: they wait for a row.
+            let held = database.connection().begin().await.unwrap();
+            let hold = "UPDATE quota_counters SET updated_at = updated_at + 1";
+            held.execute_unprepared(hold).await.unwrap();
             let mut transactions = Vec::new();
             for _ in 0..POOL {
                 let (store, ask) = (store.clone(), ask(holder(), 1, &key, 1_000, 1));
                 transactions.push(tokio::spawn(async move { store.lease(&ask).await }));
             }
+            while idle(&store) != 0 {
+                tokio::task::yield_now().await;
+            }
             way.is_silent.send_replace(true);
+            held.rollback().await.unwrap();
             for transaction in transactions {
-                // Whether it was done before.
-                drop(transaction.await.unwrap());
+                assert!(transaction.await.unwrap().is_err());
             }
             while store.lease(&ask(holder(), 1, &key, 1_000, 1)).await.is_ok() {}
             way.is_silent.send_replace(false);
@@ -88,6 +95,15 @@ async fn a_database_that_falls_silent_again_and_again_costs_no_connection() {
         // A connection that is silent may still be waited for.
         drop(store.close().await);
         database.close().await.unwrap();
+    }
+}
+
+/// How many connections nobody uses.
+fn idle(store: &SeaOrmStore) -> usize {
+    let db = store.connection();
+    match db.get_database_backend() {
+        DbBackend::Postgres => db.get_postgres_connection_pool().num_idle(),
+        _ => db.get_mysql_connection_pool().num_idle(),
     }
 }
 
