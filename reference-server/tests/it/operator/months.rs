@@ -58,6 +58,9 @@ async fn drop_months(store: &SeaOrmStore) {
 /// Somebody who writes to the ledger and does not end, so that no month can be made.
 async fn writer(store: &SeaOrmStore) -> DatabaseTransaction {
     let writer = store.connection().begin().await.unwrap();
+    // It is busy, and not one that was stopped.
+    let busy = "SET LOCAL idle_in_transaction_session_timeout = 0";
+    writer.execute_unprepared(busy).await.unwrap();
     let lock = "LOCK TABLE ONLY usage_events IN ROW EXCLUSIVE MODE";
     writer.execute_unprepared(lock).await.unwrap();
     writer
