@@ -34,7 +34,8 @@ pub struct Options {
     /// How long a statement waits for rows that another transaction holds, on servers. MariaDB and MySQL count whole seconds, at
     /// least one. It is meant to be less than [`MeterBuilder::store_timeout`](hm_metering::MeterBuilder::store_timeout), after
     /// which a lease is asked for anew, so that those who gave up don't keep connections; and more than the second after which
-    /// PostgreSQL looks for deadlocks. All but leases wait again, eight times in all. Steps of a migration have bounds of their own.
+    /// PostgreSQL looks for deadlocks. Leases don't wait again, and neither does what gives them back; other work does, eight times
+    /// in all. Steps of a migration and the months of the ledger have bounds of their own.
     pub lock_timeout: Duration,
     /// After this PostgreSQL and MariaDB end a session that does nothing in mid-transaction, and undo it: its process was
     /// stopped, or its host lost, and others wait for what it holds. MariaDB counts whole seconds, at least one. MySQL ends

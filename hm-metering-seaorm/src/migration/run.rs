@@ -13,10 +13,14 @@ use sea_orm_migration::MigratorTrait;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::turn;
+use crate::connect::{silent, unless_silent};
 
 /// How often a schema is tried to be brought up, and the pause between attempts.
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the database may say nothing where it only tells what is there. A step may take as long as it takes.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a schema was left as it is.
 #[derive(Debug)]
@@ -85,7 +89,9 @@ pub async fn status<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Vec<Ste
 }
 
 async fn steps<M: MigratorTrait>(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
-    let mut applied = applied(db, &M::migration_table_name().to_string()).await?;
+    let table = M::migration_table_name().to_string();
+    let read = unless_silent(SILENCE, applied(db, &table)).await;
+    let mut applied = read.unwrap_or_else(|| Err(silent()))?;
     let mut steps: Vec<Step> = M::migrations()
         .iter()
         .map(|migration| Step {

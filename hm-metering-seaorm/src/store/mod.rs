@@ -60,13 +60,17 @@ impl Patience {
     fn with(operation: Duration, longest: Duration) -> Self {
         Self {
             operation,
-            silence: longest.saturating_add(Duration::from_secs(2)),
+            silence: run::silence_after(longest),
         }
     }
 
     fn of(options: &Options) -> Self {
         let operation = options.operation_timeout;
-        Self::with(operation, operation.max(options.statement_timeout))
+        // To wait for a free connection is not to wait for the database.
+        let longest = operation
+            .max(options.statement_timeout)
+            .max(options.acquire_timeout);
+        Self::with(operation, longest)
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) trait Work: Send + Sync + 'static {
     fn waits_again(&self) -> bool {
         true
     }
+
+    /// How long its longest statement may take, where it sets that itself and to more than others may.
+    fn longest_statement(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl SeaOrmStore {
@@ -126,6 +131,7 @@ pub(super) async fn tried<W: Work>(
 ) -> Result<W::Answer, Failure> {
     // SQLite has waited as long as it may when it says so.
     let waits_again = work.waits_again() && writer.get_database_backend() != DbBackend::Sqlite;
+    let silence = silence.map(|silence| silence.max(work.longest_statement().map_or(silence, silence_after)));
     let mut attempt = 1;
     loop {
         let (again, failure) = match once(writer, work, silence).await {
@@ -156,6 +162,11 @@ pub(super) async fn tried<W: Work>(
     }
 }
 
+/// How long the database may say nothing where a statement may take so long: its end is still waited for.
+pub(super) const fn silence_after(longest: Duration) -> Duration {
+    longest.saturating_add(Duration::from_secs(2))
+}
+
 /// What the database says, unless it falls silent: that is an error, and its connection is closed.
 async fn heard<T, E>(
     silence: Option<Duration>,
@@ -180,7 +191,7 @@ pub(super) fn may_be_repeated(said: &DbErr, attempt: u32) -> bool {
 }
 
 /// Whether a row that wasn't to be had this time may be had the next.
-fn may_wait_again(said: &DbErr, attempt: u32) -> bool {
+pub(super) fn may_wait_again(said: &DbErr, attempt: u32) -> bool {
     error::waited_in_vain(said) && attempt < ATTEMPTS
 }
 
@@ -270,4 +281,47 @@ pub(super) fn pause(attempt: u32) -> Duration {
     let most = 4_000_u64 << attempt.min(11).saturating_sub(1);
     let (random, _) = Uuid::new_v4().as_u64_pair();
     Duration::from_micros(most / 2 + random % (most / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use sea_orm::ConnectionTrait;
+
+    use super::*;
+    use crate::testing::TestDatabase;
+
+    /// Says nothing for half a second.
+    struct Quiet {
+        longest: Option<Duration>,
+    }
+
+    #[async_trait]
+    impl Work for Quiet {
+        type Answer = ();
+
+        async fn run(&self, transaction: &DatabaseTransaction) -> Result<(), Failure> {
+            transaction.execute_unprepared("SELECT pg_sleep(0.5)").await?;
+            Ok(())
+        }
+
+        fn longest_statement(&self) -> Option<Duration> {
+            self.longest
+        }
+    }
+
+    #[tokio::test]
+    async fn work_whose_statements_may_take_long_is_not_given_up_for_silence() {
+        let Some(database) = TestDatabase::empty_postgres().await.unwrap() else {
+            return;
+        };
+        let tried = async |longest| {
+            let silence = Some(Duration::from_millis(100));
+            tried("test", database.connection(), &Quiet { longest }, silence).await
+        };
+        assert!(matches!(tried(None).await, Err(Failure::Silence)));
+        assert!(tried(Some(Duration::from_secs(60))).await.is_ok());
+        database.close().await.unwrap();
+    }
 }

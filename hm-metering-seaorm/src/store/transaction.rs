@@ -5,9 +5,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 
-use super::run::{begin, commit_may_be_repeated, may_be_repeated, pause};
+use super::run::{begin, commit_may_be_repeated, may_be_repeated, may_wait_again, pause};
 use crate::connect::{silent, unless_silent};
 
 /// How long the database may say nothing. More than statements may take, of whose end it has to tell.
@@ -15,8 +15,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Does `work` in one transaction: wholly, or not at all. An error of the work undoes everything.
 ///
-/// When the database broke it off in favour of another transaction, or the connection was lost before the commit, nothing of
-/// it is left, and it is done again from the start: up to eight times for lost races and three for connections, with
+/// When the database broke it off in favour of another transaction, a row was not to be had in
+/// [`Options::lock_timeout`](crate::Options::lock_timeout), or the connection was lost before the commit, nothing of
+/// it is left, and it is done again from the start: up to eight times for races and rows and three for connections, with
 /// pauses of some milliseconds whose length is left to chance. Such an error is looked for behind `E`, so `work` should hand
 /// on what the database says as source or as it is. A commit whose outcome isn't known is not repeated.
 ///
@@ -61,11 +62,15 @@ enum Broken<E> {
 }
 
 impl<E: From<DbErr> + Error + 'static> Broken<E> {
-    /// Off, with nothing left behind.
-    fn off(error: E, attempt: u32) -> Self {
-        match of_database(&error) {
-            Some(said) if may_be_repeated(said, attempt) => Self::ForNow(error),
-            _ => Self::ForGood(error),
+    /// Off, with nothing left behind. SQLite has waited as long as it may when it says so.
+    fn off(error: E, backend: DbBackend, attempt: u32) -> Self {
+        let again = of_database(&error).is_some_and(|said| {
+            may_be_repeated(said, attempt) || backend != DbBackend::Sqlite && may_wait_again(said, attempt)
+        });
+        if again {
+            Self::ForNow(error)
+        } else {
+            Self::ForGood(error)
         }
     }
 
@@ -85,8 +90,9 @@ where
     E: From<DbErr> + Error + Send + 'static,
     W: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, E>> + Send + Sync,
 {
+    let backend = db.get_database_backend();
     let begun = heard(begin(db, None)).await;
-    let transaction = begun.map_err(|error| Broken::off(error.into(), attempt))?;
+    let transaction = begun.map_err(|error| Broken::off(error.into(), backend, attempt))?;
     match unless_silent(SILENCE, work(&transaction)).await {
         Some(Ok(answer)) => {
             let committed = heard(transaction.commit()).await;
@@ -98,7 +104,7 @@ where
                 // The connection is broken; the database rolls back by itself.
                 tracing::debug!(error = &error as &dyn Error, "a rollback failed");
             }
-            Err(Broken::off(error, attempt))
+            Err(Broken::off(error, backend, attempt))
         }
         // There is nobody who would hear of a rollback.
         None => Err(Broken::ForGood(silent().into())),

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use hm_metering::StoreErrorKind;
 use hm_metering_seaorm::connect::connect;
-use hm_metering_seaorm::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use hm_metering_seaorm::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
 use hm_metering_seaorm::testing::TestDatabase;
 use hm_metering_seaorm::{Options, kind_of, transaction};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 
 async fn number(db: &DatabaseConnection, sql: &str) -> i64 {
     let statement = Statement::from_string(db.get_database_backend(), sql);
@@ -64,6 +65,42 @@ async fn two_that_are_in_each_others_way_are_both_done_once() {
         assert!(attempts > 2, "nobody lost a race");
         let sum = SUM.replace("BIGINT", if is_mysql(db) { "SIGNED" } else { "BIGINT" });
         assert_eq!(number(db, &sum).await, 4);
+        database.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_waits_for_a_row_in_vain_waits_again() {
+    let servers = [
+        TestDatabase::empty_postgres().await,
+        TestDatabase::empty_mysql().await,
+    ];
+    for database in servers.into_iter().filter_map(Result::unwrap) {
+        two_rows(database.connection()).await;
+        let options = Options {
+            lock_timeout: Duration::from_millis(100),
+            ..Options::default()
+        };
+        let db = connect(database.url(), &options).await.unwrap();
+        let add = "UPDATE pots SET held = held + 1 WHERE id = 1";
+        let holder = database.connection().begin().await.unwrap();
+        holder.execute_unprepared(add).await.unwrap();
+        let (attempts, again) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (counted, told) = (Arc::clone(&attempts), Arc::clone(&again));
+        let waiting = transaction(&db, move |tx| {
+            if counted.fetch_add(1, Ordering::SeqCst) == 1 {
+                told.notify_one();
+            }
+            Box::pin(async move { tx.execute_unprepared(add).await })
+        });
+        let leaving = async {
+            again.notified().await;
+            holder.rollback().await.unwrap();
+        };
+        let (done, ()) = tokio::join!(waiting, leaving);
+        assert_eq!(done.unwrap().rows_affected(), 1);
+        assert!(attempts.load(Ordering::SeqCst) > 1);
+        db.close().await.unwrap();
         database.close().await.unwrap();
     }
 }

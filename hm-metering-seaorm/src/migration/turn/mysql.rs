@@ -12,8 +12,9 @@ use sea_orm::{DatabaseConnection, DbErr, SqlxMySqlConnector};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Waiting;
-use crate::connect::{connection_error, mysql};
+use crate::connect::{connection_error, mysql, silent, unless_silent};
 use crate::migration::MigrateError;
+use crate::migration::run::SILENCE;
 
 /// A name that other databases on the server don't have, and that is not too long whatever the database is called.
 macro_rules! with_name {
@@ -73,7 +74,10 @@ impl OnMySql {
         loop {
             match select(work.as_mut(), pin!(alive.tick())).await {
                 Either::Left((done, _)) => return done,
-                Either::Right(_) => self.lock.ping().await.map_err(connection_error)?,
+                Either::Right(_) => match unless_silent(SILENCE, self.lock.ping()).await {
+                    Some(answer) => answer.map_err(connection_error)?,
+                    None => return Err(silent().into()),
+                },
             }
         }
     }

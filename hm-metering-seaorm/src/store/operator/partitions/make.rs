@@ -1,5 +1,7 @@
 //! Making a month's part of the ledger.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, Statement};
 
@@ -18,7 +20,7 @@ pub(super) struct Cost {
     /// How large the part for all others may be, in bytes, since all of it is read; none is no bound.
     pub(super) read_max: Option<i64>,
     /// How long each statement may take, however the database is doing.
-    pub(super) statement_timeout: &'static str,
+    pub(super) statement_timeout: Duration,
 }
 
 impl Cost {
@@ -26,13 +28,13 @@ impl Cost {
     pub(super) const SMALL: Self = Self {
         moved_max: Some(100_000),
         read_max: Some(1 << 30),
-        statement_timeout: "5s",
+        statement_timeout: Duration::from_secs(5),
     };
     /// As much as it takes, as an operator wants it.
     pub(super) const ANY: Self = Self {
         moved_max: None,
         read_max: None,
-        statement_timeout: "30min",
+        statement_timeout: Duration::from_secs(1_800),
     };
 }
 
@@ -54,6 +56,10 @@ impl Work for Make {
         false
     }
 
+    fn longest_statement(&self) -> Option<Duration> {
+        Some(self.cost.statement_timeout)
+    }
+
     /// What was done by those who had their turn before must be seen.
     fn isolation(&self) -> Option<IsolationLevel> {
         Some(IsolationLevel::ReadCommitted)
@@ -65,7 +71,8 @@ impl Work for Make {
         }
         leave_to_migration(transaction).await?;
         take_turn(transaction).await?;
-        let timeout = format!("SET LOCAL statement_timeout = '{}'", self.cost.statement_timeout);
+        let millis = self.cost.statement_timeout.as_millis();
+        let timeout = format!("SET LOCAL statement_timeout = {millis}");
         transaction.execute_unprepared(&timeout).await?;
         // Another replica may have been faster.
         let Some(default) = self.default(transaction).await? else {
