@@ -6,8 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hm_metering::quota::Holder;
 use hm_metering::{ReplicaId, StoreError, StoreErrorKind, StoreResult, Timestamp, Units};
-use sea_orm::prelude::Uuid;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Select};
+use sea_orm::{ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Select};
 
 use super::counter::{self, CounterKey};
 use super::lease;
@@ -86,18 +85,10 @@ impl Work for Portion {
         let now = self.now.as_micros();
         let found = self.open_leases().limit(PORTION).all(transaction).await?;
         let left = found.len() as u64 == PORTION;
-        let mut accounts: Vec<Uuid> = found.iter().map(|held| held.account_id).collect();
-        accounts.sort_unstable();
-        accounts.dedup();
         let fresh = found.iter().map(fresh_counter).collect();
         let mut counters = counter::lock(transaction, fresh).await?;
         // Read again now that their counters are held: a lease may have been settled in between.
-        let mut leases = self
-            .open_leases()
-            .filter(Column::AccountId.is_in(accounts))
-            .all(transaction)
-            .await?;
-        leases.retain(|held| counters.contains_key(&counter_key(held)));
+        let mut leases = self.of(transaction, counters.keys()).await?;
         let mut closed = Closed::default();
         for held in &mut leases {
             let rest = lease::outstanding(held);
@@ -118,6 +109,29 @@ impl Work for Portion {
 }
 
 impl Portion {
+    /// The open leases on these counters.
+    async fn of(
+        &self,
+        transaction: &DatabaseTransaction,
+        counters: impl Iterator<Item = &CounterKey>,
+    ) -> Result<Vec<Model>, Failure> {
+        let keys: Vec<&CounterKey> = counters.collect();
+        let mut found = Vec::with_capacity(keys.len());
+        for some in keys.chunks(counter::WINDOWS) {
+            let mut these = Condition::any();
+            for key in some {
+                these = these.add(
+                    Condition::all()
+                        .add(Column::AccountId.eq(key.account))
+                        .add(Column::Meter.eq(key.meter.as_str()))
+                        .add(Column::PeriodStart.eq(key.period_start)),
+                );
+            }
+            found.extend(self.open_leases().filter(these).all(transaction).await?);
+        }
+        Ok(found)
+    }
+
     fn open_leases(&self) -> Select<Entity> {
         let open = Entity::find().filter(Column::State.eq(lease::OPEN));
         match self.runs {

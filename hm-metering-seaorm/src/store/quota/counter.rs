@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::sql;
 
 /// How many windows or counters are asked for by their whole keys in one statement.
-const WINDOWS: usize = 200;
+pub(super) const WINDOWS: usize = 200;
 /// How many meters are named where counters are asked for by account and start.
 const METERS: usize = 100;
 
