@@ -1,6 +1,6 @@
 //! Quotas of single keys.
 //!
-//! Their counters are rows of `quota_counters` and `quota_leases` like all others: `store/quota/counter.rs` says how they are told
+//! Their counters are rows of `quota_counters` and `quota_leases` like all others: `store/quota/meter.rs` says how they are told
 //! from those of accounts.
 
 use sea_orm_migration::prelude::*;

@@ -16,6 +16,7 @@ use crate::store::keys::row;
 use crate::store::operator::compare::{
     Counted as What, Difference, EDGE, Stretch, Witness, differing, differing_of_key,
 };
+use crate::store::quota::lease;
 use crate::store::quota::meter::{self, Counted};
 use crate::store::usage::question::{Piece, Source, charged, tile};
 use crate::store::usage::summary::MANUAL;
@@ -144,7 +145,7 @@ async fn leases(
     let mut open: BTreeMap<Key, i64> = BTreeMap::new();
     let rows = quota_lease::Entity::find()
         .filter(quota_lease::Column::AccountId.eq(account.as_uuid()))
-        .filter(quota_lease::Column::State.eq("open"))
+        .filter(quota_lease::Column::State.eq(lease::OPEN))
         .all(view)
         .await?;
     for row in rows {
