@@ -10,31 +10,15 @@ use hm_metering::meter::{DecisionTrace, KeyState};
 use hm_metering::plan::RateLimit;
 use hm_metering::testing::StoreCall;
 use hm_metering::usage::Outcome;
-use hm_metering::{KeyEnv, KeyStore, MeteringLayer, PeerAddress, StoreErrorKind, TrustedProxies};
+use hm_metering::{KeyEnv, KeyStore, PeerAddress, StoreErrorKind, TrustedProxies};
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use salvo::prelude::*;
 use salvo::test::{ResponseExt, TestClient};
 use tower::{Layer, ServiceExt};
 
 use crate::stage::{FIVE, Stage, facts, handler, with_key};
-
-struct Told {
-    status: u16,
-    headers: http::HeaderMap,
-    body: serde_json::Value,
-}
-
-async fn send(layer: MeteringLayer, request: Request<Full<Bytes>>) -> Told {
-    let response = layer.layer(handler(facts)).oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Told {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-    }
-}
+use crate::told::send;
 
 fn office() -> IpAllow {
     IpAllow::new(["203.0.113.0/24", "2001:db8::/32"].map(|text| text.parse().unwrap())).unwrap()

@@ -40,6 +40,7 @@ mod sinks;
 mod stage;
 mod stores;
 mod timeouts;
+mod told;
 mod unavailable;
 mod uses;
 mod wire;

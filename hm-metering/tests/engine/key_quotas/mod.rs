@@ -7,42 +7,20 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use hm_metering::keys::{InvalidKey, KeyPatch, KeyQuotas, KeyVerifier, Verdict, Verified};
 use hm_metering::period::PeriodRule;
 use hm_metering::plan::{Quota, QuotaMode};
 use hm_metering::quota::{Balance, QuotaKey};
 use hm_metering::testing::{StoreCall, TestMeter};
 use hm_metering::{
-    DecisionTrace, KeyId, KeyStore, MemoryStore, Meter, MeterName, MeteringLayer, Plans, PresentedKey,
-    Principal, QuotaStore, StoreErrorKind, StoreResult, Timestamp,
+    KeyId, KeyStore, MemoryStore, Meter, MeterName, Plans, PresentedKey, Principal, QuotaStore,
+    StoreErrorKind, StoreResult, Timestamp,
 };
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Full};
-use tower::{Layer, ServiceExt};
 
-use crate::stage::{FIVE, Stage, facts, handler, with_key};
+use crate::stage::{FIVE, Stage, with_key};
+use crate::told::send;
 
 const DAY: u64 = 86_400;
-
-struct Told {
-    status: u16,
-    headers: HeaderMap,
-    trace: Option<DecisionTrace>,
-    body: serde_json::Value,
-}
-
-async fn send(layer: MeteringLayer, request: Request<Full<Bytes>>) -> Told {
-    let response = layer.layer(handler(facts)).oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Told {
-        status: parts.status.as_u16(),
-        trace: parts.extensions.get::<DecisionTrace>().cloned(),
-        headers: parts.headers,
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-    }
-}
 
 /// Plans that allow an account so many requests a month, and far more in a second than are sent.
 fn plan(limit: u64) -> String {

@@ -33,21 +33,10 @@ async fn a_backup_taken_while_a_server_writes_can_be_restored_elsewhere() {
     let said = place.refused(Command::Restore(file.clone())).await;
     assert!(said.contains("is there already"), "{said}");
 
-    let other = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", other.path().join("deep/er/hm.sqlite").display());
-    let restored = Place {
-        config: config_at(&url, other.path()),
-        folder: other,
-        server: None,
-    };
-    restored.run(Command::Restore(file)).await.unwrap();
+    let restored = restored(&file, "deep/er/hm.sqlite").await;
     let (verdict, said) = restored.run(CHECK).await.unwrap();
     assert_eq!(verdict, Verdict::Well, "{said}");
-    let accounts = account::Entity::find()
-        .all(restored.store().await.connection())
-        .await
-        .unwrap();
-    assert_eq!(accounts.len(), 1);
+    assert_eq!(accounts_of(&restored).await, 1);
 }
 
 #[cfg(unix)]
@@ -91,22 +80,28 @@ async fn a_damaged_or_foreign_backup_is_not_restored_and_nothing_is_left() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// The one account of a copy that was restored elsewhere.
-async fn accounts_in(copy: &Path) -> usize {
-    let other = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", other.path().join("hm.sqlite").display());
+/// Where a copy was restored to, as `name` in a folder of its own.
+async fn restored(copy: &Path, name: &str) -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join(name).display());
     let restored = Place {
-        config: config_at(&url, other.path()),
-        folder: other,
+        config: config_at(&url, folder.path()),
+        folder,
         server: None,
     };
     restored.run(Command::Restore(copy.to_path_buf())).await.unwrap();
-    let store = restored.store().await;
-    account::Entity::find()
-        .all(store.connection())
-        .await
-        .unwrap()
-        .len()
+    restored
+}
+
+async fn accounts_of(place: &Place) -> usize {
+    let store = place.store().await;
+    let accounts = account::Entity::find().all(store.connection()).await.unwrap();
+    accounts.len()
+}
+
+/// How many accounts are in a copy.
+async fn accounts_in(copy: &Path) -> usize {
+    accounts_of(&restored(copy, "hm.sqlite").await).await
 }
 
 #[tokio::test]
