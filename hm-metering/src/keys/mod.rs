@@ -116,7 +116,7 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Adds to use counts, and moves times of last use forward, never back. Keys that are not there are passed over.
     /// Neither versions nor the feed change. These are figures for people; money is counted from events. A use may be missing
-    /// after a failure.
+    /// after a failure, or while more than 16,384 keys wait to be told of.
     ///
     /// # Errors
     /// When the store can't be reached.

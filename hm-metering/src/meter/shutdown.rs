@@ -64,7 +64,8 @@ impl Meter {
     }
 
     /// Ends the meter: records what was finished, gives leases back. Requests that come later are refused, so drain the server
-    /// first; what is finished later stays in the journal or is lost. Takes `at_most` for both together, which may be [`Duration::MAX`].
+    /// first; what is finished later stays in the journal or is lost. Takes `at_most` for both together, which may be [`Duration::MAX`], and then the
+    /// moment that it takes to count what is left in the journal.
     ///
     /// Dropping the future leaves the meter unusable and part of the work undone.
     ///
@@ -75,15 +76,19 @@ impl Meter {
         engine.log.close();
         let lost = self.events_lost();
         let mut tasks = engine.tasks.lock().await;
-        // A quarter of the time is kept for the leases.
+        let left = |kept: Duration| {
+            let taken = engine.clock.monotonic().saturating_sub(began);
+            at_most.saturating_sub(taken).saturating_sub(kept)
+        };
+        // A quarter of the time is kept for the leases, and half of that for what is to be on the disk.
+        let for_disk = if tasks.forces { at_most / 8 } else { Duration::ZERO };
         let ended = tasks.recorded
             || timeout(at_most - at_most / 4, engine.stop_flushers())
                 .await
                 .unwrap_or(false);
         let recorded = ended && self.events_lost() == lost;
-        let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
         let released = match &engine.book {
-            Some(book) => timeout(rest, book.give_all_back())
+            Some(book) => timeout(left(for_disk), book.give_all_back())
                 .await
                 .is_ok_and(|left| left == 0),
             None => true,
@@ -96,13 +101,17 @@ impl Meter {
                 continue;
             }
             // It may still be telling the key store how often keys were used. That is not waited for longer than for the rest.
-            let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
-            let _ = timeout(rest, flusher).await;
+            let _ = timeout(left(for_disk), flusher).await;
         }
         engine.log.set_over();
-        let rest = at_most.saturating_sub(engine.clock.monotonic().saturating_sub(began));
-        if tasks.forces && !timeout(rest, engine.log.force_all()).await.unwrap_or(false) {
-            engine.measures.sync_failed("events");
+        if tasks.forces {
+            match timeout(left(Duration::ZERO), engine.log.force_all()).await {
+                Ok(true) => {}
+                Ok(false) => engine.measures.sync_failed("events"),
+                Err(_) => {
+                    tracing::warn!("the journal was not forced to the disk in time; the system does so later")
+                }
+            }
         }
         ShutdownReport {
             recorded,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hm_metering::testing::{StoreCall, TestDisk};
 use hm_metering::usage::{Durability, Event, Journal, WhenFull};
-use hm_metering::{Meter, StoreErrorKind};
+use hm_metering::{Meter, StoreErrorKind, SystemClock};
 use http::Response;
 use http_body_util::BodyExt;
 use metrics_util::debugging::DebuggingRecorder;
@@ -157,6 +157,30 @@ async fn a_journal_that_sheds_serves_on_a_disk_that_fails_and_loses_nothing_whil
     stage.flaky.recover();
     assert_eq!(stage.events().await.len(), 10);
     assert_eq!(stage.meter.events_lost(), 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_that_nobody_answers_has_time_for_the_disk() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (directory, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
+    let journal = journal(directory.path(), &disk).durability(Durability::Power(LONG));
+    let stage = Stage::with(&plans(), Vec::new(), |builder| {
+        builder
+            .journal(journal)
+            .flush_interval(LONG)
+            .clock(SystemClock::new())
+    })
+    .await;
+    serve(&stage, 3).await;
+    stage.flaky.hang();
+    let report = stage.meter.shutdown(Duration::from_millis(800)).await;
+    assert!(!report.recorded && !report.released, "{report:?}");
+    assert_eq!(report.events_left, 3);
+    assert_eq!(found_after_power_cut(&stage, &disk).await.len(), 3);
+    let failures = "hm_metering_journal_sync_failures_total{file=events}";
+    assert_eq!(values(&snapshotter).get(failures), None);
 }
 
 #[tokio::test(start_paused = true)]

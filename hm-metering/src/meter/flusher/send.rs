@@ -52,6 +52,9 @@ impl Flusher {
                     }
                     if let Some(uses) = &mut self.uses {
                         uses.note(&batch.events);
+                        if uses.are_many() {
+                            uses.tell().await;
+                        }
                     }
                     self.trail.note_done(end, records);
                 }

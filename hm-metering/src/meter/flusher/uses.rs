@@ -66,6 +66,11 @@ impl Uses {
         }
     }
 
+    /// Whether so many keys wait that the next batch may find no place for its own.
+    pub(super) fn are_many(&self) -> bool {
+        self.waiting.len() >= KEYS_MAX / 2
+    }
+
     /// Tells what waits, unless a call is under way: then it goes with the next.
     pub(super) async fn tell(&mut self) {
         if self.under_way.as_ref().is_some_and(JoinHandle::is_finished) {
